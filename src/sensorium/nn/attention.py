@@ -1,0 +1,154 @@
+"""Scaled dot-product attention with many, grouped or single key heads, and the cache it reads while decoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sensorium.config import TransformerConfig
+from sensorium.nn.norms import make_norm
+from sensorium.nn.positions import Rotation, rotate
+
+
+class KVCache:
+    """Keys and values of the tokens already read, one slot per position, for a batch of sequences.
+
+    A token's slot is its position, so rows of different length live side by side: each writes where it stands,
+    and a query sees only slots up to its own position. What lies beyond is stale and never read.
+
+    `extent` bounds the slots that attention looks at; whoever decodes keeps it above every position in use.
+    """
+
+    def __init__(
+        self, config: TransformerConfig, batch: int, capacity: int, *, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        shape = (config.n_layers, batch, config.kv_heads, capacity, config.head_size)
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.capacity = capacity
+        self.extent = capacity
+
+    def write(self, layer: int, keys: Tensor, values: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Store (batch, kv heads, time, head size) at `positions` (batch, time); return all slots up to `extent`."""
+        slots = positions[:, None, :, None].expand_as(keys)
+        self.keys[layer].scatter_(2, slots, keys)
+        self.values[layer].scatter_(2, slots, values)
+        return self.keys[layer, :, :, : self.extent], self.values[layer, :, :, : self.extent]
+
+
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """Which keys each query may see: a boolean mask, (batch or 1, 1, queries, keys), or plain `causal` or full."""
+
+    mask: Tensor | None = None
+    causal: bool = False
+
+
+def visibility(
+    config: TransformerConfig,
+    window: int | None,
+    positions: Tensor,
+    *,
+    document_ids: Tensor | None = None,
+    padding: Tensor | None = None,
+    extent: int | None = None,
+) -> Visibility:
+    """Combine causality, sliding window, document borders and padding into the cheapest form that holds them.
+
+    Args:
+        config: the model's settings (`causal`).
+        window: keys visible to a query, itself included; None for all.
+        positions: (batch, time) positions of the queries.
+        document_ids: (batch, time); tokens of different documents do not see each other.
+        padding: (batch, time), true where a token is real.
+        extent: number of cache slots when decoding; keys are then slots, and a slot is a position.
+    """
+    time = positions.shape[1]
+    cached = extent is not None
+    if window is not None and (extent or time) <= window:
+        window = None
+    if document_ids is None and padding is None and window is None and not cached:
+        return Visibility(causal=config.causal and time > 1)
+
+    if cached:
+        queries, keys = positions[:, :, None], torch.arange(extent or 0, device=positions.device)[None, None, :]
+    else:
+        index = torch.arange(time, device=positions.device)
+        queries, keys = index[None, :, None], index[None, None, :]
+    mask = torch.ones((1, 1, 1), dtype=torch.bool, device=positions.device)
+    if config.causal:
+        mask = mask & (keys <= queries)
+    if window is not None:
+        mask = mask & (keys > queries - window)
+        if not config.causal:
+            mask = mask & (keys < queries + window)
+    if document_ids is not None:
+        mask = mask & (document_ids[:, :, None] == document_ids[:, None, :])
+    if padding is not None:
+        # A padding query sees itself: a row with nothing to see would turn into NaN.
+        mask = (mask & padding[:, None, :]) | torch.eye(time, dtype=torch.bool, device=mask.device)
+    return Visibility(mask=mask[:, None])
+
+
+class Attention(nn.Module):
+    """Attention of one layer (Vaswani et al. 2017; GQA, Ainslie et al. 2023). (batch, time, dim) → the same."""
+
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.n_heads, self.kv_heads, self.head_size = config.n_heads, config.kv_heads, config.head_size
+        self.scale = config.attention_scale
+        self.dropout = config.attention_dropout
+        inner, kv_inner = self.n_heads * self.head_size, self.kv_heads * self.head_size
+        self.q = nn.Linear(config.dim, inner, bias=config.qkv_bias)
+        self.k = nn.Linear(config.dim, kv_inner, bias=config.qkv_bias)
+        self.v = nn.Linear(config.dim, kv_inner, bias=config.qkv_bias)
+        self.o = nn.Linear(inner, config.dim, bias=config.attention_output_bias)
+        self.q_norm = make_norm(config.norm, self.head_size, config.norm_eps) if config.qk_norm else None
+        self.k_norm = make_norm(config.norm, self.head_size, config.norm_eps) if config.qk_norm else None
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        positions: Tensor,
+        rotation: Rotation | None,
+        visible: Visibility,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Attend within a batch, or to a cache.
+
+        Args:
+            hidden_states: (batch, time, dim).
+            positions: (batch, time), where the cache stores the new keys and values.
+            rotation: the rotation of `positions`, for rotary models.
+            visible: which keys each query may see.
+            cache: earlier keys and values.
+        """
+        batch, time, _ = hidden_states.shape
+        queries = self._heads(self.q(hidden_states), self.n_heads)  # (batch, heads, time, head size)
+        keys = self._heads(self.k(hidden_states), self.kv_heads)  # (batch, kv heads, time, head size)
+        values = self._heads(self.v(hidden_states), self.kv_heads)
+        if self.q_norm is not None and self.k_norm is not None:
+            queries, keys = self.q_norm(queries), self.k_norm(keys)
+        if rotation is not None:
+            queries, keys = rotate(queries, rotation), rotate(keys, rotation)
+        if cache is not None:
+            keys, values = cache.write(self.layer, keys, values, positions)
+        attended = F.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=visible.mask,
+            is_causal=visible.causal,
+            dropout_p=self.dropout if self.training else 0.0,
+            scale=self.scale,
+            enable_gqa=self.n_heads != self.kv_heads,
+        )
+        output: Tensor = self.o(attended.transpose(1, 2).reshape(batch, time, -1))
+        return output
+
+    def _heads(self, projected: Tensor, heads: int) -> Tensor:
+        return projected.view(*projected.shape[:2], heads, self.head_size).transpose(1, 2)

@@ -1,0 +1,239 @@
+"""The one transformer: a decoder when causal, an encoder when not, by its settings any of the published families."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sensorium.config import TransformerConfig
+from sensorium.errors import RequestError
+from sensorium.nn.attention import Attention, KVCache, Visibility, visibility
+from sensorium.nn.mlp import ACTIVATIONS, MLP
+from sensorium.nn.norms import RMSNorm, make_norm
+from sensorium.nn.positions import RotaryPositions, Rotation, SinusoidalPositions
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each with its residual; the norm stands before (pre) or after the sum (post)."""
+
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
+        super().__init__()
+        self.pre = config.norm_placement == "pre"
+        self.attention_norm = make_norm(config.norm, config.dim, config.norm_eps)
+        self.attention = Attention(config, layer)
+        self.mlp_norm = make_norm(config.norm, config.dim, config.norm_eps)
+        self.mlp = MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        positions: Tensor,
+        rotation: Rotation | None,
+        visible: Visibility,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """(batch, time, dim) → the same; see `Attention.forward` for the rest."""
+        if self.pre:
+            attended = self.attention(self.attention_norm(hidden_states), positions, rotation, visible, cache)
+            hidden_states = hidden_states + self.dropout(attended)
+            return hidden_states + self.dropout(self.mlp(self.mlp_norm(hidden_states)))
+        attended = self.attention(hidden_states, positions, rotation, visible, cache)
+        hidden_states = self.attention_norm(hidden_states + self.dropout(attended))
+        normed: Tensor = self.mlp_norm(hidden_states + self.dropout(self.mlp(hidden_states)))
+        return normed
+
+
+class Embeddings(nn.Module):
+    """Token vectors, with learned or sinusoidal positions, token types and a norm where the settings ask for them."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.scale = config.embedding_scale
+        self.token = nn.Embedding(config.vocab_size, config.dim)
+        self.position = nn.Embedding(config.max_positions, config.dim) if config.positions == "learned" else None
+        self.token_type = nn.Embedding(config.n_token_types, config.dim) if config.n_token_types else None
+        self.norm = make_norm(config.norm, config.dim, config.norm_eps) if config.embedding_norm else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.sinusoidal = SinusoidalPositions(config) if config.positions == "sinusoidal" else None
+
+    def forward(self, input_ids: Tensor, positions: Tensor, token_types: Tensor | None = None) -> Tensor:
+        """Token ids, positions and segment ids, each (batch, time) → (batch, time, dim)."""
+        hidden_states: Tensor = self.token(input_ids)  # (batch, time, dim)
+        if self.scale != 1.0:
+            hidden_states = hidden_states * self.scale
+        if self.position is not None:
+            hidden_states = hidden_states + self.position(positions)
+        if self.sinusoidal is not None:
+            hidden_states = hidden_states + self.sinusoidal(positions).to(hidden_states.dtype)
+        if self.token_type is not None:
+            types = torch.zeros_like(input_ids) if token_types is None else token_types
+            hidden_states = hidden_states + self.token_type(types)
+        if self.norm is not None:
+            hidden_states = self.norm(hidden_states)
+        dropped: Tensor = self.dropout(hidden_states)
+        return dropped
+
+
+class HeadTransform(nn.Module):
+    """BERT's step before its output matrix: a linear map, the activation and a norm."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(config.dim, config.dim)
+        self.activation = ACTIVATIONS[config.activation]
+        self.norm = make_norm(config.norm, config.dim, config.norm_eps)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """(..., dim) → the same."""
+        transformed: Tensor = self.norm(self.activation(self.linear(hidden_states)))
+        return transformed
+
+
+class Transformer(nn.Module):
+    """Embeddings, a stack of blocks, a final norm (when pre-norm) and one output matrix over the vocabulary.
+
+    `forward` gives hidden states, `logits` turns them into scores, `loss` does both for learned positions only.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.checkpoint_activations = False
+        self.embeddings = Embeddings(config)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.final_norm = (
+            make_norm(config.norm, config.dim, config.norm_eps) if config.norm_placement == "pre" else None
+        )
+        self.head_transform = HeadTransform(config) if config.head_transform else None
+        self.head = nn.Linear(config.dim, config.vocab_size, bias=config.head_bias)
+        self.tie_weights()
+        self.rotary = RotaryPositions(config) if config.positions == "rope" else None
+
+    def tie_weights(self) -> None:
+        """Make the output matrix the embedding matrix, where the settings say so; needed again after loading."""
+        if self.config.tie_embeddings:
+            self.head.weight = self.embeddings.token.weight
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw fresh weights: linear maps by fan-in, with those that write to the residual stream scaled by depth."""
+        residual_scale = (2 * self.config.n_layers) ** -0.5
+        for name, module in self.named_modules():
+            if isinstance(module, RMSNorm | nn.LayerNorm):
+                nn.init.ones_(module.weight)
+            if isinstance(module, nn.Linear) and module is not self.head:
+                scale = residual_scale if name.endswith(("attention.o", "mlp.down")) else 1.0
+                nn.init.normal_(module.weight, std=scale * module.in_features**-0.5, generator=generator)
+            elif isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02, generator=generator)
+            if isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if not self.config.tie_embeddings:
+            nn.init.normal_(self.head.weight, std=0.02, generator=generator)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        padding: Tensor | None = None,
+        token_types: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Hidden states of a batch.
+
+        Args:
+            input_ids: (batch, time) token ids.
+            positions: (batch, time); counts from 0 by default. Packed documents each start at 0 again.
+            document_ids: (batch, time); tokens of different documents do not see each other.
+            padding: (batch, time) boolean, true where a token is real.
+            token_types: (batch, time) segment ids, for BERT.
+            cache: keys and values of earlier tokens; the new ones are written at `positions`.
+
+        Returns:
+            (batch, time, dim) hidden states after the final norm.
+
+        Raises:
+            RequestError: more tokens than the model's context.
+        """
+        config = self.config
+        time = input_ids.shape[1]
+        if time > config.max_positions:
+            raise RequestError(
+                f"{time} tokens exceed the model's context of {config.max_positions} (shorten the input)"
+            )
+        if positions is None:
+            positions = torch.arange(time, device=input_ids.device).expand(input_ids.shape)
+        rotation = self.rotary(positions, self.embeddings.token.weight.dtype) if self.rotary is not None else None
+        extent = cache.extent if cache is not None else None
+        by_window = {
+            window: visibility(config, window, positions, document_ids=document_ids, padding=padding, extent=extent)
+            for window in {config.window_of(layer) for layer in range(config.n_layers)}
+        }
+        hidden_states: Tensor = self.embeddings(input_ids, positions, token_types)
+        for layer, block in enumerate(self.blocks):
+            visible = by_window[config.window_of(layer)]
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                hidden_states = checkpoint(
+                    block, hidden_states, positions, rotation, visible, cache, use_reentrant=False
+                )
+            else:
+                hidden_states = block(hidden_states, positions, rotation, visible, cache)
+        if self.final_norm is not None:
+            hidden_states = self.final_norm(hidden_states)
+        return hidden_states
+
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """Scores over the vocabulary: (..., dim) → (..., vocab_size)."""
+        if self.head_transform is not None:
+            hidden_states = self.head_transform(hidden_states)
+        scores: Tensor = self.head(hidden_states)
+        return scores
+
+    def loss(
+        self,
+        input_ids: Tensor,
+        targets: Tensor,
+        *,
+        positions: Tensor | None = None,
+        document_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Summed cross-entropy (nats) over the positions whose target is not negative.
+
+        `targets[b, t]` is the token to be predicted at position t (already shifted), or -100 where nothing is
+        learned; only learned positions pay for the output matrix.
+        """
+        hidden_states = self(input_ids, positions=positions, document_ids=document_ids)
+        learned = targets >= 0
+        scores = self.logits(hidden_states[learned]).float()  # (learned, vocab_size)
+        return nn.functional.cross_entropy(scores, targets[learned], reduction="sum")
+
+    def n_parameters(self, *, embeddings: bool = True) -> int:
+        """Number of weights, shared ones counted once; without the input tables if `embeddings` is false."""
+        total = sum(parameter.numel() for parameter in self.parameters())
+        if not embeddings:
+            tables = [self.embeddings.position, self.embeddings.token_type]
+            tables += [] if self.config.tie_embeddings else [self.embeddings.token]
+            total -= sum(table.weight.numel() for table in tables if table is not None)
+        return total
+
+    def flops_per_token(self, time: int, *, training: bool = True) -> float:
+        """Floating-point operations per token at sequences of `time` tokens, attention and output head included.
+
+        A multiply and its add count as two; backward counts twice the forward (Kaplan et al. 2020). Attention
+        counts the keys a query really sees, so a causal layer costs half of a full one.
+        """
+        config = self.config
+        matrices = sum(module.weight.numel() for module in self.modules() if isinstance(module, nn.Linear))
+        keys = 0.0
+        for layer in range(config.n_layers):
+            window = min(config.window_of(layer) or time, time)
+            if config.causal:
+                keys += window - window * (window - 1) / (2 * time)
+            else:
+                keys += min(2 * window - 1, time)
+        attention = 4.0 * keys * config.n_heads * config.head_size
+        forward = 2.0 * matrices + attention
+        return 3 * forward if training else forward
