@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,21 @@ class KVCache:
         self.keys[layer].scatter_(2, slots, keys)
         self.values[layer].scatter_(2, slots, values)
         return self.keys[layer, :, :, : self.extent], self.values[layer, :, :, : self.extent]
+
+    def rows(self, index: Tensor) -> KVCache:
+        """A cache of the rows at `index` (any order, repeats allowed)."""
+        return self._like(self.keys[:, index], self.values[:, index])
+
+    def grown(self, capacity: int) -> KVCache:
+        """A cache of more slots that holds what this one does."""
+        room = (0, 0, 0, capacity - self.capacity)
+        return self._like(F.pad(self.keys, room), F.pad(self.values, room))
+
+    def _like(self, keys: Tensor, values: Tensor) -> KVCache:
+        other = copy(self)
+        other.keys, other.values = keys, values
+        other.capacity = other.extent = keys.shape[3]
+        return other
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,113 @@
+"""Running the model to write: a prompt is read once, then each step reads one token per row against the cache."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sensorium.nn.attention import KVCache
+from sensorium.nn.omni import Omni
+
+PREFILL_CHUNK = 512  # tokens of a prompt read at once: bounds the memory of the mask, and the wait for a cancellation
+FIRST_CAPACITY = 256  # cache slots to begin with; doubled when they run out
+
+
+@dataclass
+class Rows:
+    """Replies being written side by side: their cache, and the position each one's next token takes."""
+
+    cache: KVCache
+    positions: Tensor  # (rows, 1)
+    scores: Tensor  # (rows, vocab_size): what comes next, on the CPU, float32
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forget every row but these (or repeat one)."""
+        index = torch.tensor(rows, device=self.positions.device)
+        self.cache = self.cache.rows(index)
+        self.positions, self.scores = self.positions[index], self.scores[index.cpu()]
+
+
+class Decoder:
+    """The model as the engine uses it; holds no state between replies, so that several threads may share it."""
+
+    def __init__(self, model: Omni, *, threads: int | None = None) -> None:
+        self._model = model
+        self._threads = threads
+
+    @torch.inference_mode()
+    def read(self, token_ids: Sequence[int], *, cancel: threading.Event | None = None) -> Rows | None:
+        """Read a prompt into one row; None when `cancel` was set meanwhile."""
+        device = self._model.device
+        cache = self._new_cache(len(token_ids))
+        ids = torch.tensor([token_ids], device=device)
+        positions = torch.arange(len(token_ids), device=device)[None]
+        with torch_threads(self._threads):
+            for start in range(0, len(token_ids), PREFILL_CHUNK):
+                if cancel is not None and cancel.is_set():
+                    return None
+                chunk = slice(start, start + PREFILL_CHUNK)
+                hidden_states = self._model.decoder(ids[:, chunk], positions=positions[:, chunk], cache=cache)
+            scores = self._model.decoder.logits(hidden_states[:, -1])
+        return Rows(cache, positions[:, -1:] + 1, scores.float().cpu())
+
+    @torch.inference_mode()
+    def step(self, rows: Rows, token_ids: Sequence[int]) -> None:
+        """Read the next token of every row and update `rows`."""
+        ids = torch.tensor(token_ids, device=self._model.device)[:, None]
+        last = int(rows.positions.max())
+        if last >= rows.cache.capacity:
+            rows.cache = rows.cache.grown(self._capacity(last + 1))
+        with torch_threads(self._threads):
+            scores = self._scores(ids, rows.positions, rows.cache)
+        rows.scores = scores.float().cpu()
+        rows.positions = rows.positions + 1
+
+    @torch.inference_mode()
+    def hidden_states(self, token_ids: Sequence[int]) -> Tensor:
+        """(time, dim) float32 states after the final norm, without a cache, on the CPU."""
+        with torch_threads(self._threads):
+            return self._uncached(token_ids).float().cpu()
+
+    @torch.inference_mode()
+    def logits(self, token_ids: Sequence[int]) -> Tensor:
+        """(time, vocab_size) float32 scores of what follows each token, without a cache, on the CPU."""
+        with torch_threads(self._threads):
+            return self._model.decoder.logits(self._uncached(token_ids)).float().cpu()
+
+    def _uncached(self, token_ids: Sequence[int]) -> Tensor:
+        states: Tensor = self._model.decoder(torch.tensor([token_ids], device=self._model.device))[0]
+        return states
+
+    def _scores(self, ids: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
+        decoder = self._model.decoder
+        scores: Tensor = decoder.logits(decoder(ids, positions=positions, cache=cache)[:, -1])
+        return scores
+
+    def _new_cache(self, length: int) -> KVCache:
+        model = self._model
+        return KVCache(model.config.decoder, 1, self._capacity(length + 1), dtype=model.dtype, device=model.device)
+
+    def _capacity(self, length: int) -> int:
+        capacity = FIRST_CAPACITY
+        while capacity < length:
+            capacity *= 2
+        return min(capacity, self._model.config.decoder.max_positions)
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Compute with `count` threads inside, and with as many as before after; None changes nothing."""
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

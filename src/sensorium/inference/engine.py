@@ -1,0 +1,206 @@
+"""From a prompt to a stream of deltas: reading, choosing, stopping."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sensorium.config import SamplingConfig
+from sensorium.errors import RequestError
+from sensorium.inference.decoding import Decoder
+from sensorium.inference.sampler import Constraint, Sampler, check_token_ids, raw_logprobs
+from sensorium.inference.text import TextStream
+from sensorium.messages import Delta, Done, FinishReason, TextDelta, TokenLogprob
+from sensorium.nn.omni import Omni
+from sensorium.processing.processor import Processor
+from sensorium.processing.tokenizer import Tokenizer
+
+
+class Engine:
+    """Writes replies with a model and its processor. Several threads may use one engine at a time."""
+
+    def __init__(
+        self,
+        model: Omni,
+        processor: Processor,
+        *,
+        threads: int | None = None,
+        compile: bool | Literal["auto"] = "auto",
+    ) -> None:
+        """Hold a model ready.
+
+        Args:
+            model: in eval mode.
+            processor: its tokenizer, and the tokens that end a reply.
+            threads: CPU threads to compute with.
+            compile: whether to compile the decoding step.
+        """
+        self._config = model.config.decoder
+        self._processor = processor
+        self._decoder = Decoder(model, threads=threads)
+
+    def stream(
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingConfig,
+        *,
+        cancel: threading.Event | None = None,
+        constraint: Constraint | None = None,
+    ) -> Iterator[Delta]:
+        """Write `sampling.n` replies to a prompt, side by side.
+
+        Args:
+            prompt: token ids.
+            sampling: how to choose tokens and when to stop. Without `max_tokens` a reply may fill the context.
+            cancel: once set, every reply ends at its next token with `cancelled`.
+            constraint: which tokens are allowed next.
+
+        Yields:
+            `TextDelta`s of whole characters, and one `Done` per reply. A stop string and a stop token are never
+            part of the text.
+
+        Raises:
+            RequestError: an empty or too long prompt, an unknown token, a model that cannot write. It is raised
+                here, before the first delta is asked for.
+        """
+        token_ids = [int(token) for token in prompt]
+        self._check(token_ids, sampling)
+        room = self._config.max_positions - len(token_ids)
+        limit = min(sampling.max_tokens or room, room)
+        stop_ids = frozenset((*self._processor.stop_ids, *sampling.stop_token_ids))
+        known = min(self._config.vocab_size, self._processor.tokenizer.vocab_size)
+        replies = [
+            _Reply(
+                Sampler(sampling, known, prompt=token_ids, index=index, constraint=constraint),
+                self._processor.tokenizer,
+                sampling,
+                stop_ids=stop_ids,
+                limit=limit,
+                prompt_tokens=len(token_ids),
+                index=index,
+            )
+            for index in range(sampling.n)
+        ]
+        return self._write(token_ids, replies, cancel or threading.Event())
+
+    def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Scores of what follows each token: (time, vocab_size) float32.
+
+        Raises:
+            RequestError: no tokens, unknown ones, or more than the model's context.
+        """
+        ids = [int(token) for token in token_ids]
+        self._check_tokens(ids)
+        scores: NDArray[np.float32] = self._decoder.logits(ids).numpy()
+        return scores
+
+    def embed(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """The mean of the last hidden states over time, scaled to length 1: (dim,) float32. Raises as `logits` does."""
+        ids = [int(token) for token in token_ids]
+        self._check_tokens(ids)
+        mean = self._decoder.hidden_states(ids).mean(0)
+        vector: NDArray[np.float32] = (mean / mean.norm().clamp_min(1e-12)).numpy()
+        return vector
+
+    def _write(self, token_ids: list[int], replies: list[_Reply], cancel: threading.Event) -> Iterator[Delta]:
+        rows = self._decoder.read(token_ids, cancel=cancel)
+        if rows is not None and len(replies) > 1:
+            rows.keep([0] * len(replies))
+        while rows is not None and not cancel.is_set():
+            for row, reply in enumerate(replies):
+                yield from reply.take(rows.scores[row])
+            going = [row for row, reply in enumerate(replies) if not reply.ended]
+            if not going:
+                return
+            if len(going) < len(replies):
+                rows.keep(going)
+                replies = [replies[row] for row in going]
+            if not cancel.is_set():
+                self._decoder.step(rows, [reply.last_token for reply in replies])
+        for reply in replies:
+            yield from reply.end("cancelled")
+
+    def _check(self, token_ids: list[int], sampling: SamplingConfig) -> None:
+        if not self._config.causal:
+            raise RequestError("this model reads in both directions and cannot write (use fill_mask or embed)")
+        self._check_tokens(token_ids)
+        context = self._config.max_positions
+        if len(token_ids) >= context:
+            raise RequestError(
+                f"a prompt of {len(token_ids)} tokens leaves no room to answer in the model's context of {context} "
+                f"(shorten it by {len(token_ids) - context + 1} or more)"
+            )
+        check_token_ids("stop_token_ids", sampling.stop_token_ids, self._config.vocab_size)
+        if "" in sampling.stop:
+            raise RequestError("stop holds an empty string, which would end every reply at once (leave it out)")
+
+    def _check_tokens(self, token_ids: list[int]) -> None:
+        if not token_ids:
+            raise RequestError("the prompt is empty: give at least one token")
+        check_token_ids("the prompt", token_ids, self._config.vocab_size)
+
+
+class _Reply:
+    """One reply in the making."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        tokenizer: Tokenizer,
+        sampling: SamplingConfig,
+        *,
+        stop_ids: frozenset[int],
+        limit: int,
+        prompt_tokens: int,
+        index: int,
+    ) -> None:
+        self._sampler = sampler
+        self._tokenizer = tokenizer
+        self._text = TextStream(tokenizer, sampling.stop)
+        self._top = sampling.logprobs
+        self._stop_ids = stop_ids
+        self._limit = limit
+        self._prompt_tokens = prompt_tokens
+        self._index = index
+        self.ended = False
+
+    @property
+    def last_token(self) -> int:
+        """The token chosen last."""
+        return self._sampler.token_ids[-1]
+
+    def take(self, scores: torch.Tensor) -> Iterator[Delta]:
+        """Choose the next token from scores (vocab_size,); yield the text it sets free, and the end if it is one."""
+        token = self._sampler.choose(scores)
+        if token in self._stop_ids:
+            yield from self.end("stop")
+            return
+        yield from self._delta(self._text.push(token, self._logprob(scores, token)))
+        if self._text.stopped:
+            yield from self.end("stop")
+        elif len(self._sampler.token_ids) >= self._limit:
+            yield from self.end("length")
+
+    def end(self, reason: FinishReason) -> Iterator[Delta]:
+        """Let go of text held back, and close the reply."""
+        self.ended = True
+        if not self._text.stopped:
+            yield from self._delta(self._text.finish())
+        if self._text.stopped:
+            reason = "stop"
+        yield Done(reason, self._prompt_tokens, len(self._sampler.token_ids), self._index)
+
+    def _delta(self, text: str) -> Iterator[Delta]:
+        if text:
+            yield TextDelta(text, self._index, self._text.logprobs())
+
+    def _logprob(self, scores: torch.Tensor, token: int) -> TokenLogprob | None:
+        if self._top is None:
+            return None
+        logprob, top = raw_logprobs(scores, token, self._top)
+        return TokenLogprob(token, self._tokenizer.decode([token], controls=True), logprob, top)
