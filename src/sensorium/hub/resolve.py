@@ -1,0 +1,64 @@
+"""What a model's name means: a path, a model shipped with the package, or an id on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from importlib import resources
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from sensorium.errors import CheckpointError
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt"]
+_PICKLED = ["*.json", "*.jinja", "*.txt", "pytorch_model*.bin"]
+
+
+def shipped_models() -> dict[str, Path]:
+    """Names and folders of the models that come with the package."""
+    root = Path(str(resources.files("sensorium"))) / "models"
+    if not root.is_dir():
+        return {}
+    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / "config.json").is_file()}
+
+
+def resolve_model(name_or_path: str | Path) -> Path:
+    """The file or folder that a model's name stands for; a hub id is downloaded, or found in the local cache.
+
+    A shipped name comes first (`./seedling` is the folder of that name), then a path, then the hub.
+
+    Raises:
+        CheckpointError: one line that says what was tried, and the nearest shipped name.
+    """
+    name = str(name_or_path)
+    shipped = shipped_models()
+    if isinstance(name_or_path, str) and name in shipped:
+        return shipped[name]
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    close = difflib.get_close_matches(name, shipped, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}?" if close else f"shipped models: {', '.join(shipped) or 'none'}"
+    if isinstance(name_or_path, Path) or close or not _HUB_ID.fullmatch(name):
+        raise CheckpointError(f"no model {name!r}: no such file or folder ({hint})")
+    return _from_hub(name, hint)
+
+
+def _from_hub(repository: str, hint: str) -> Path:
+    try:
+        folder = Path(snapshot_download(repository, allow_patterns=_WANTED))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(repository, allow_patterns=_PICKLED))
+    except LocalEntryNotFoundError:
+        reason = "the hub cannot be reached and the local cache does not hold it"
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no"
+        reason = f"the hub answers {status} (no such model, or one that needs a login)"
+    except (HFValidationError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+    else:
+        return folder
+    raise CheckpointError(f"no model {repository!r}: no such folder, and {reason} ({hint})")
