@@ -1,1 +1,1 @@
-"""."""
+"""Data sets: the registry of sources, readers of their formats, mixtures, and packed batches."""

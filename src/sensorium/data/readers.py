@@ -1,0 +1,323 @@
+"""Readers of the general formats: plain text, JSONL, JSON, parquet, and tables of pairs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from sensorium.data.files import MAX_LINE, open_bytes, read_text, skip_to
+from sensorium.data.records import Bad, Content, DataFile, Item, Position, Reader, Record, dialogue, text_content
+from sensorium.errors import DataError
+from sensorium.messages import conversation_from
+
+_STEP = 2**14  # bytes of plain text read at a time where no line ends
+_PAIRS = (("user", "assistant"), ("question", "answer"), ("prompt", "response"), ("source", "target"))
+SEPARATOR = "<|endoftext|>"
+
+
+def by_line(parse: Callable[[str, DataFile], Content | Iterable[Content] | None]) -> Reader:
+    """A reader for formats with records on single lines.
+
+    `parse` turns a line (without its end) into one or more records, None for none; its `DataError` makes the line
+    a corrupt one.
+    """
+
+    def read(file: DataFile, start: Position) -> Iterator[Item]:
+        for line, number, after in lines(file, start):
+            where = f"{file.name}:{number}"
+            if isinstance(line, Bad):
+                yield line, after
+                continue
+            try:
+                parsed = parse(line, file)
+            except DataError as error:
+                yield Bad(where, str(error)), after
+                continue
+            yield from _at(parsed, where, after)
+
+    return read
+
+
+def whole(parse: Callable[[DataFile], Iterable[Content | DataError]]) -> Reader:
+    """A reader for formats that are parsed whole; `parse` gives each record, or the error in its place."""
+
+    def read(file: DataFile, start: Position) -> Iterator[Item]:
+        for index, content in enumerate(parse(file)):
+            if index < start[0]:
+                continue
+            where = f"{file.name}:{index + 1}"
+            item = Bad(where, str(content)) if isinstance(content, DataError) else Record(content, where)
+            yield item, (index + 1, index + 1)
+
+    return read
+
+
+def _at(parsed: Content | Iterable[Content] | None, where: str, after: Position) -> Iterator[Item]:
+    if parsed is None:
+        return
+    if isinstance(parsed, str | tuple):
+        yield Record(parsed, where), after
+        return
+    contents = list(parsed)
+    for index, content in enumerate(contents, start=1):
+        # Reading resumes between lines only: the position stands behind the line's last record.
+        yield Record(content, where), after if index == len(contents) else None
+
+
+def lines(file: DataFile, start: Position) -> Iterator[tuple[str | Bad, int, Position]]:
+    """Lines of a file with their number and the position after each; one too long or not UTF-8 is `Bad`."""
+    offset, number = start
+    with open_bytes(file.path, file.name) as stream:
+        skip_to(stream, offset)
+        while raw := stream.readline(MAX_LINE):
+            number += 1
+            where = f"{file.name}:{number}"
+            offset += len(raw)
+            line: str | Bad
+            if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
+                while (rest := stream.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                    offset += len(rest)
+                offset += len(rest)
+                line = Bad(where, f"the line exceeds {MAX_LINE >> 20} MiB")
+            else:
+                line = _decode(raw, where, first=number == 1)
+            yield line, number, (offset, number)
+
+
+def _decode(raw: bytes, where: str, *, first: bool) -> str | Bad:
+    try:
+        return raw.decode("utf-8-sig" if first else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        return Bad(where, f"not UTF-8: {error.reason} at byte {error.start} of the line")
+
+
+def read_jsonl(file: DataFile, start: Position) -> Iterator[Item]:
+    """JSON lines, each an object with `text` or `messages`; other keys are left alone, blank lines skipped."""
+    return _jsonl(file, start)
+
+
+def _jsonl_line(line: str, file: DataFile) -> Content | None:
+    return record_content(parse_json(line), file.path.parent) if line.strip() else None
+
+
+_jsonl = by_line(_jsonl_line)
+
+
+def parse_json(text: str) -> Any:
+    """One JSON value. Raises `DataError` saying where it breaks."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise DataError(f"not JSON: {error.msg} at {place}") from None
+    except (RecursionError, ValueError) as error:
+        raise DataError(f"not JSON: {error}") from None
+
+
+def record_content(value: object, folder: Path) -> Content:
+    """The content of a record object. Raises `DataError` unless it has exactly one of `text` and `messages`."""
+    if not isinstance(value, Mapping):
+        raise DataError(f"a record must be an object with 'text' or 'messages', not {type(value).__name__}")
+    has_text, has_messages = value.get("text") is not None, value.get("messages") is not None
+    if has_text == has_messages:
+        found = ", ".join(sorted(map(str, value))) or "nothing"
+        raise DataError(f"a record needs exactly one of 'text' and 'messages' (it has {found})")
+    if has_text:
+        return text_content(value["text"])
+    return tuple(conversation_from(value["messages"], folder=folder))
+
+
+def _json_records(file: DataFile) -> Iterator[Content | DataError]:
+    value = whole_json(file)
+    if isinstance(value, Mapping):  # {"texts": [...]}, {"data": [...]}: the one list of the object
+        tables = [inner for inner in value.values() if isinstance(inner, list)]
+        value = tables[0] if len(tables) == 1 and "messages" not in value else [value]
+    if not isinstance(value, list):
+        raise DataError(f"{file.name} must hold a list of records, not {type(value).__name__}")
+    for item in value:
+        try:
+            yield text_content(item) if isinstance(item, str) else record_content(item, file.path.parent)
+        except DataError as error:
+            yield error
+
+
+def whole_json(file: DataFile) -> Any:
+    """The JSON value of a whole file. Raises `DataError` that names the file."""
+    try:
+        return parse_json(read_text(file.path, file.name))
+    except DataError as error:
+        if str(error).startswith(file.name):
+            raise
+        raise DataError(f"{file.name} is {error}") from None
+
+
+def read_json(file: DataFile, start: Position) -> Iterator[Item]:
+    """A JSON list of strings or records, or an object with one such list; parsed whole."""
+    return whole(_json_records)(file, start)
+
+
+def read_parquet(file: DataFile, start: Position) -> Iterator[Item]:
+    """Parquet, a row group at a time; the column `messages` or `text` holds the records."""
+    group, row = start
+    try:
+        with pyarrow.parquet.ParquetFile(file.path) as table:
+            columns = table.schema_arrow.names
+            column = next((name for name in ("messages", "text") if name in columns), None)
+            if column is None:
+                raise DataError(f"{file.name} has neither a 'text' nor a 'messages' column (it has {columns})")
+            first = sum(table.metadata.row_group(index).num_rows for index in range(group))
+            for index in range(group, table.num_row_groups):
+                values = table.read_row_group(index, columns=[column]).column(0).to_pylist()
+                for place in range(row, len(values)):
+                    yield (
+                        _parquet_item(column, values[place], file, first + place + 1),
+                        (index, place + 1),
+                    )
+                first, row = first + len(values), 0
+    except FileNotFoundError:
+        raise DataError(f"{file.name} does not exist ({file.path})") from None
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{file.name} is not a sound parquet file: {reason} (fetch it again)") from None
+
+
+def _parquet_item(column: str, value: object, file: DataFile, number: int) -> Record | Bad:
+    where = f"{file.name}:{number}"
+    try:
+        if column == "text":
+            return Record(text_content(value), where)
+        return Record(tuple(conversation_from(value, folder=file.path.parent)), where)
+    except DataError as error:
+        return Bad(where, str(error))
+
+
+def _table_records(file: DataFile, delimiter: str) -> Iterator[Content | DataError]:
+    with open_bytes(file.path, file.name) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        rows = csv.DictReader(text, delimiter=delimiter, strict=True)
+        try:
+            columns = list(rows.fieldnames or [])
+            kept = next((pair for pair in (("text",), *_PAIRS) if all(name in columns for name in pair)), None)
+            if kept is None:
+                raise DataError(
+                    f"{file.name} needs a header with 'text', or with 'user' and 'assistant' (it has {columns}; "
+                    "a table without a header is format 'pairs')"
+                )
+            for row in rows:
+                yield _table_row(row, kept)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file.name} is not UTF-8: {error.reason} near line {rows.line_num + 1}") from None
+        except csv.Error as error:
+            raise DataError(f"{file.name}:{rows.line_num}: {error}") from None
+
+
+def _table_row(row: Mapping[str, Any], kept: tuple[str, ...]) -> Content | DataError:
+    try:
+        values = [text_content(row[name]) for name in kept]
+        return values[0] if len(values) == 1 else dialogue(values)
+    except DataError as error:
+        return error
+
+
+def read_csv(file: DataFile, start: Position) -> Iterator[Item]:
+    """Comma-separated records under a header: `text`, or a pair such as `user` and `assistant`."""
+    return whole(lambda file: _table_records(file, ","))(file, start)
+
+
+def read_tsv(file: DataFile, start: Position) -> Iterator[Item]:
+    """Tab-separated records under a header, as in `read_csv`."""
+    return whole(lambda file: _table_records(file, "\t"))(file, start)
+
+
+def _pair_line(line: str, _: DataFile) -> Content | None:
+    if not line.strip():
+        return None
+    turns = line.split("\t")
+    if len(turns) < 2:
+        raise DataError("a line needs a turn, a tab and its answer")
+    return dialogue(turns)
+
+
+read_pairs = by_line(_pair_line)
+
+
+def read_text_documents(file: DataFile, start: Position) -> Iterator[Item]:
+    """Plain text, streamed, cut into documents.
+
+    `documents` says where one ends: at a line `<|endoftext|>` (`auto`), at blank lines (`paragraph`), at every line
+    (`line`) or with the file (`file`). Longer ones are cut after `document_chars` characters, at the next line end.
+    """
+    parts: list[str] = []
+    size, first = 0, 0
+    for text, number, (offset, done) in _stretches(file, start):
+        if isinstance(text, Bad):
+            yield text, None
+            continue
+        rest = text
+        while rest:
+            head, ends, rest = _divide(rest, file.documents)
+            parts.append(head)
+            size, first = size + len(head), first or number
+            if ends or size >= file.document_chars:
+                document = _cleaned(parts)
+                if document:
+                    left = len(rest.encode("utf-8"))
+                    yield Record(document, f"{file.name}:{first}"), (offset - left, number - 1 if left else done)
+                parts, size, first = [], 0, 0
+    if document := _cleaned(parts):
+        yield Record(document, f"{file.name}:{first}"), None
+
+
+def _cleaned(parts: list[str]) -> str:
+    document = "".join(parts).replace("\r\n", "\n").strip("\n")
+    return document if document.strip() else ""
+
+
+def _divide(text: str, documents: str) -> tuple[str, bool, str]:
+    """What a line adds to its document, whether the document ends with it, and what is left of the line."""
+    if documents == "auto":
+        head, found, rest = text.partition(SEPARATOR)
+        return head, bool(found), rest
+    if documents == "line":
+        return text, text.endswith("\n"), ""
+    return text, documents == "paragraph" and not text.strip(), ""
+
+
+def _stretches(file: DataFile, start: Position) -> Iterator[tuple[str | Bad, int, Position]]:
+    """Lines with their ends, very long ones in steps of whole characters; a stretch that is not UTF-8 is `Bad`."""
+    offset, number = start
+    left = b""
+    with open_bytes(file.path, file.name) as stream:
+        skip_to(stream, offset)
+        while raw := stream.readline(_STEP):
+            raw, left = _whole_characters(left + raw)
+            offset += len(raw)
+            where = f"{file.name}:{number + 1}"
+            text: str | Bad
+            try:
+                text = raw.decode("utf-8-sig" if offset == len(raw) else "utf-8")
+            except UnicodeDecodeError as error:
+                text = Bad(where, f"not UTF-8: {error.reason} at byte {error.start} of the line")
+            yield text, number + 1, (offset, number + raw.endswith(b"\n"))
+            number += raw.endswith(b"\n")
+        if left:
+            yield Bad(f"{file.name}:{number + 1}", "not UTF-8: the file ends inside a character"), number, (offset, 0)
+
+
+def _whole_characters(raw: bytes) -> tuple[bytes, bytes]:
+    """Split off the bytes of a character that is cut at the end."""
+    for back in range(1, min(4, len(raw) + 1)):
+        byte = raw[-back]
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return (raw[:-back], raw[-back:]) if back < needed else (raw, b"")
+        if byte < 0x80:
+            break
+    return raw, b""
