@@ -1,0 +1,211 @@
+"""The Jinja of chat templates: what `transformers` offers them, in a sandbox with limits.
+
+A template comes with a checkpoint, so it is a stranger's program. It sees plain data only, cannot reach an attribute
+that leads out, and its work is bounded: loop turns, the size of a value, the length of what it writes.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+from jinja2.visitor import NodeTransformer
+
+from sensorium.errors import CheckpointError, DataError
+from sensorium.processing.files import one_line
+
+MAX_TURNS = 1_000_000
+MAX_CHARACTERS = 16_000_000
+_MAX_NUMBER = 1_000_000
+_MAX_SOURCE = 1_000_000
+# Filters that write more than they are given by a number in the template; no published template needs them.
+_UNBOUNDED_FILTERS = ("batch", "center", "format", "slice", "urlize", "wordwrap", "xmlattr", "pprint")
+
+
+class CompiledTemplate:
+    """A template ready to run.
+
+    Args:
+        source: Jinja.
+        generation: strings to write around a `{% generation %}` block, transformers' mark of the assistant's words.
+
+    Attributes:
+        marks_generation: whether the template holds such a block.
+
+    Raises:
+        CheckpointError: when the source is not a template.
+    """
+
+    def __init__(self, source: str, generation: tuple[str, str]) -> None:
+        if len(source) > _MAX_SOURCE:
+            raise CheckpointError(f"the chat template has {len(source)} characters; the limit is {_MAX_SOURCE}")
+        self._environment = _Environment(generation)
+        try:
+            self._template = self._environment.from_string(_Bounded().visit(self._environment.parse(source)))
+        except TemplateSyntaxError as error:
+            raise CheckpointError(f"the chat template is broken at line {error.lineno}: {one_line(error)}") from None
+        except (RecursionError, SyntaxError, MemoryError, ValueError, TemplateError) as error:
+            raise CheckpointError(f"the chat template cannot be compiled: {one_line(error)}") from None
+        self.marks_generation = self._environment.marks_generation
+
+    def render(self, variables: Mapping[str, Any]) -> str:
+        """Run the template. Raises `DataError`, in one line, when it fails, refuses the input or exceeds a limit."""
+        turns = 0
+
+        def turn() -> str:
+            nonlocal turns
+            turns += 1
+            if turns > MAX_TURNS:
+                raise SecurityError(f"more than {MAX_TURNS} turns of its loops")
+            return ""
+
+        written: list[str] = []
+        length = 0
+        try:
+            for piece in self._template.generate(dict(variables) | {_TURN: turn, _JOIN: _join}):
+                length += len(piece)
+                if length > MAX_CHARACTERS:
+                    raise SecurityError(f"more than {MAX_CHARACTERS} characters of output")
+                written.append(piece)
+        except SecurityError as error:
+            raise DataError(f"the chat template does what it must not: {one_line(error)}") from None
+        except Exception as error:  # a template can raise anything
+            raise DataError(f"the chat template refuses this conversation: {one_line(error)}") from None
+        return "".join(written)
+
+
+_TURN = f"turn_{secrets.token_hex(16)}"  # names that no template can know
+_JOIN = f"join_{secrets.token_hex(16)}"
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def __init__(self, generation: tuple[str, str]) -> None:
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+        self.generation = generation
+        self.marks_generation = False
+        self.filters = {name: run for name, run in self.filters.items() if name not in _UNBOUNDED_FILTERS}
+        self.filters["tojson"] = _tojson
+        self.globals = {
+            "range": self.globals["range"],
+            "dict": lambda *args, **kwargs: dict(*args, **kwargs),
+            "namespace": _Namespace,
+            "raise_exception": _raise_exception,
+            "strftime_now": _strftime_now,
+        }
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        _check_size(operator, left, right)
+        return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, int) and abs(value) > _MAX_NUMBER:
+                raise SecurityError(f"a call with the number {value}, beyond {_MAX_NUMBER}")
+        return super().call(context, function, *args, **kwargs)
+
+
+class _Namespace(Namespace):
+    """Jinja's `namespace`, without names that mean something to Python."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        own, *given = args
+        names = dict(*given, **kwargs)
+        for name in names:
+            _check_name(name)
+        Namespace.__init__(own, names)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+class _Bounded(NodeTransformer):
+    """Counts the turns of loops and macros, and lets `~` join no more than the limit."""
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Call:  # noqa: N802 (Jinja's own form)
+        self.generic_visit(node)
+        return nodes.Call(nodes.Name(_JOIN, "load"), node.nodes, [], None, None)
+
+    def _counted(self, node: Any) -> Any:
+        self.generic_visit(node)
+        node.body.insert(0, nodes.ExprStmt(nodes.Call(nodes.Name(_TURN, "load"), [], [], None, None)))
+        return node
+
+    visit_For = visit_Macro = visit_CallBlock = _counted  # noqa: N815
+
+
+class _Generation(Extension):
+    """`{% generation %}…{% endgeneration %}`."""
+
+    tags = {"generation"}  # noqa: RUF012 (Jinja's own form)
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        self.environment.marks_generation = True  # type: ignore[attr-defined]
+        return nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
+
+    def _mark(self, caller: Callable[[], str]) -> str:
+        begin, end = self.environment.generation  # type: ignore[attr-defined]
+        return f"{begin}{caller()}{end}"
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or name.startswith("_"):
+        raise SecurityError(f"the name {name!r} in a namespace")
+
+
+def _join(*values: object) -> str:
+    pieces = [str(value) for value in values]
+    if sum(map(len, pieces)) > MAX_CHARACTERS:
+        raise SecurityError(f"a value of more than {MAX_CHARACTERS} characters")
+    return "".join(pieces)
+
+
+def _check_size(operator: str, left: Any, right: Any) -> None:
+    """Refuse an operation whose result would be huge."""
+    sized = [value for value in (left, right) if isinstance(value, str | list | tuple)]
+    if operator == "%" and isinstance(left, str):
+        raise SecurityError("formatting with %")
+    if operator == "**" or (operator == "*" and not sized):
+        size = max((abs(value) for value in (left, right) if isinstance(value, int | float)), default=0)
+        if size > _MAX_NUMBER or (operator == "**" and isinstance(right, int) and abs(right) > 64):
+            raise SecurityError(f"the operation {operator} on numbers beyond its limit")
+    elif operator == "*":
+        count = right if sized[0] is left else left
+        if isinstance(count, int) and len(sized[0]) * count > _MAX_NUMBER:
+            raise SecurityError(f"a value of more than {_MAX_NUMBER} elements")
+    elif operator == "+" and len(sized) == 2 and len(left) + len(right) > MAX_CHARACTERS:
+        raise SecurityError(f"a value of more than {MAX_CHARACTERS} elements")
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    if indent is not None and indent > 16:
+        raise SecurityError(f"tojson with indent {indent}, beyond 16")
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)

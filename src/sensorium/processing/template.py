@@ -1,0 +1,211 @@
+"""Conversations as one text with control tokens: our own chat template, and those of published checkpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sensorium.errors import DataError, RequestError
+from sensorium.messages import ROLES, Image, Message, Text
+from sensorium.processing.sandbox import CompiledTemplate
+from sensorium.processing.seal import secret
+
+OUR_TEMPLATE = """\
+<|bos|>
+{%- for message in messages -%}
+<|{{ message.role }}|>{{ message.content }}<|end|>
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+<|assistant|>
+{%- endif -%}
+"""
+"""The template of models trained here: `<|bos|>`, then `<|role|>words<|end|>` for each message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a rendered conversation.
+
+    Attributes:
+        text: its characters.
+        control: it is the spelling of one control token, written by the template itself.
+        learned: the assistant's own words, or what ends its turn.
+    """
+
+    text: str
+    control: bool
+    learned: bool
+
+
+class ChatTemplate:
+    """A chat template that nobody can break out of by what they write.
+
+    A checkpoint's template pastes messages between control tokens as text, so that `<|im_end|>` inside a message would
+    end it. Here every spelling of a control is broken by a secret string before rendering, and only spellings that
+    come out whole, outside any message, are the template's own.
+
+    Args:
+        source: Jinja, as `transformers` runs it.
+        controls: spellings of the tokenizer's control tokens.
+        variables: what the template may use, such as `bos_token`.
+        ends: spellings of the controls that end a text; the one that ends a turn is found by trying.
+
+    Attributes:
+        end_of_turn: the control that the template writes after the assistant's words, None where there is none.
+
+    Raises:
+        CheckpointError: when the source is not a template.
+    """
+
+    def __init__(
+        self, source: str, controls: Collection[str], variables: Mapping[str, str], ends: Collection[str] = ()
+    ) -> None:
+        self.source = source
+        self._marks = _Marks()
+        self._template = CompiledTemplate(source, (self._marks.generation, self._marks.generation_end))
+        self._variables = {"tools": None, "documents": None} | dict(variables)
+        spellings = "|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or r"(?!)"
+        # In any case of letters, lest a template that lowers its text mends what was not broken.
+        self._spelled = re.compile(f"(?=(?:{spellings}))(.)", re.DOTALL | re.IGNORECASE)
+        self._cut = re.compile(f"({'|'.join(self._marks.borders)}|(?:{spellings})(?!{self._marks.within}))")
+        self._controls = frozenset(controls)
+        self.end_of_turn = self._find_end_of_turn()
+        self._ends = frozenset(ends) | {self.end_of_turn}
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> list[Segment]:
+        """Put a conversation together.
+
+        Learned are the assistant's words with the control that ends its turn; where the template marks them itself
+        (`{% generation %}`), what it marks.
+
+        Args:
+            messages: the conversation, of text alone.
+            add_generation_prompt: end with the opening of the assistant's turn.
+
+        Returns:
+            The segments in order; together they are the text that `transformers` renders.
+
+        Raises:
+            DataError: when the template refuses the conversation (an order of roles it does not know) or fails, or
+                when it alters the assistant's words so that they cannot be told from its own.
+            RequestError: when a message holds an image or audio.
+        """
+        segments = list(self._segments(self._rendered(messages, add_generation_prompt)))
+        return _with_turn_ends(segments, self._ends, self._template.marks_generation)
+
+    def _rendered(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        """The text with marks around each message, or without them where the template would notice them."""
+        broken = [self._spelled.sub(rf"\1{self._marks.within}", words_of(message)) for message in messages]
+        plain = self._run(messages, broken, add_generation_prompt)
+        for mark in (self._marks.around, self._marks.inside):
+            marked = [mark(text, message.role) for message, text in zip(messages, broken, strict=True)]
+            try:
+                text = self._run(messages, marked, add_generation_prompt)
+            except DataError:
+                continue
+            if self._marks.without(text) == self._marks.without(plain):
+                return text
+        if not (add_generation_prompt or self._template.marks_generation) and any(
+            m.role == "assistant" for m in messages
+        ):
+            raise DataError(
+                "the chat template alters the assistant's words, so they cannot be learned "
+                "(put {% generation %} … {% endgeneration %} around them)"
+            )
+        return plain
+
+    def _run(self, messages: Sequence[Message], texts: Sequence[str], add_generation_prompt: bool) -> str:
+        plain = [{"role": m.role, "content": text} for m, text in zip(messages, texts, strict=True)]
+        return self._template.render(
+            self._variables | {"messages": plain, "add_generation_prompt": add_generation_prompt}
+        )
+
+    def _segments(self, rendered: str) -> Iterator[_Stretch]:
+        """Cut a rendered text at its marks and at the control tokens that are the template's own."""
+        marks = self._marks
+        speaker: str | None = None
+        generated = False
+        for piece in self._cut.split(rendered):
+            if piece in marks.openings:
+                speaker = marks.openings[piece]
+            elif piece == marks.closing:
+                speaker = None
+            elif piece in (marks.generation, marks.generation_end):
+                generated = piece == marks.generation
+            elif piece or speaker is not None:  # an empty message is one too
+                control = speaker is None and piece in self._controls
+                yield _Stretch(piece.replace(marks.within, ""), control, speaker, generated)
+
+    def _find_end_of_turn(self) -> str | None:
+        """Try a conversation: the control after the assistant's words, the same in the middle and at the end."""
+        turns = [Message.user("1"), Message.assistant("2")] * 2
+        try:
+            stretches = list(self._segments(self._rendered(turns, add_generation_prompt=False)))
+        except DataError:
+            return None
+        ends = set()
+        for index, stretch in enumerate(stretches):
+            if stretch.speaker == "assistant":
+                ends.add(next((after.text for after in stretches[index + 1 :] if after.control), None))
+        return ends.pop() if len(ends) == 1 else None
+
+
+def words_of(message: Message) -> str:
+    """The text of a message. Raises `RequestError` when it shows or plays something."""
+    for part in message.parts:
+        if not isinstance(part, Text):
+            lacks = "see images" if isinstance(part, Image) else "hear audio"
+            raise RequestError(f"this model cannot {lacks}: it reads text only (send text parts)")
+    return message.text
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    text: str
+    control: bool
+    speaker: str | None
+    generated: bool
+
+
+class _Marks:
+    """Strings that nobody can guess, to find one's way in a rendered text."""
+
+    def __init__(self) -> None:
+        self.within, self.closing, self.generation, self.generation_end = (secret() for _ in range(4))
+        self.openings = {secret(): role for role in ROLES}
+        self._opening_of = {role: mark for mark, role in self.openings.items()}
+        self.borders = (*self.openings, self.closing, self.generation, self.generation_end)
+        self._border = re.compile("|".join(self.borders))
+
+    def around(self, text: str, role: str) -> str:
+        """Marks at the very ends of a message."""
+        return f"{self._opening_of[role]}{text}{self.closing}"
+
+    def inside(self, text: str, role: str) -> str:
+        """Marks within the blanks at the ends, for templates that trim."""
+        words = text.strip()
+        if not words:
+            return text
+        before, after = text.split(words, 1)
+        return f"{before}{self.around(words, role)}{after}"
+
+    def without(self, text: str) -> str:
+        """A text without its marks."""
+        return self._border.sub("", text)
+
+
+def _with_turn_ends(stretches: Sequence[_Stretch], ends: Collection[str | None], marked: bool) -> list[Segment]:
+    """Decide what is learned: with the assistant's words, all up to the control that ends its turn."""
+    if marked:
+        return [Segment(s.text, s.control, s.generated) for s in stretches if s.text]
+    learned = [stretch.speaker == "assistant" for stretch in stretches]
+    last: int | None = None  # where the assistant stopped speaking, until a control follows
+    for index, stretch in enumerate(stretches):
+        if stretch.speaker is not None:
+            last = index if stretch.speaker == "assistant" else None
+        elif stretch.control and last is not None:
+            if stretch.text in ends:
+                learned[last : index + 1] = [True] * (index + 1 - last)
+            last = None
+    return [Segment(s.text, s.control, known) for s, known in zip(stretches, learned, strict=True) if s.text]

@@ -1,0 +1,237 @@
+"""Text to token ids and back: byte-level BPE of our own, and the tokenizers of published checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from sensorium.errors import ConfigError, DataError
+from sensorium.processing import pieces
+from sensorium.processing.files import TokenizerFiles, read_folder
+from sensorium.processing.pieces import PieceReader, StreamDecoder
+from sensorium.processing.seal import Seal
+
+__all__ = ["CONTROLS", "StreamDecoder", "Tokenizer", "require_unicode"]
+
+CONTROLS = (
+    *("<|bos|>", "<|eos|>", "<|pad|>", "<|mask|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>"),
+    *(f"<|reserved_{index}|>" for index in range(23)),
+)
+"""Control tokens of tokenizers trained here: ids 0 to 31, the reserved ones for modalities to come."""
+
+_OUR_ROLES = {"bos": "<|bos|>", "eos": "<|eos|>", "pad": "<|pad|>", "mask": "<|mask|>"}
+_MIN_VOCAB = len(CONTROLS) + 256
+_MAX_PIECE = 24
+
+# Words keep the space before them; Chinese runs stand apart from Latin ones; every digit stands alone; marks stay
+# with their letters (NFD, Indic scripts); newlines end a run of punctuation or of blanks.
+_WORDS = (
+    r"['’](?i:s|d|m|t|ll|ve|re)(?![\p{L}\p{M}])"
+    r"|\p{Han}+"
+    r"| ?[\p{L}\p{M}&&[^\p{Han}]]+"
+    r"|\p{N}"
+    r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+class Tokenizer:
+    """A vocabulary and the way text is cut into it.
+
+    Text is text: a control token spelled inside it never becomes that token, unless a caller asks with
+    `controls=True`. The trick that makes this hold for every kind of tokenizer is `Seal`.
+
+    Attributes:
+        vocab_size: number of ids, controls included (the largest id + 1).
+        control_ids: spelling → id of every control token, special or not.
+        special_ids: those controls that decoding leaves out (all, for tokenizers trained here).
+        bos_id, eos_id, pad_id, mask_id, unk_id: ids of the tokens that play these roles, None where there is none.
+            BERT's `[CLS]` and `[SEP]` are its beginning and end.
+        prompt_ids: what the tokenizer puts before a plain text that is to be continued.
+    """
+
+    def __init__(self, files: TokenizerFiles) -> None:
+        self._files = files
+        self._seal = Seal(files)
+        self.control_ids: Mapping[str, int] = self._seal.control_ids
+        self.special_ids = frozenset(i for spelling, i in self.control_ids.items() if spelling in files.special)
+        self.roles: Mapping[str, str] = {role: name for role, name in files.roles.items() if name in self.control_ids}
+        self.bos_id = self._role("bos", "cls")
+        self.eos_id = self._role("eos", "sep")
+        self.pad_id = self._role("pad")
+        self.mask_id = self._role("mask")
+        self.unk_id = self._role("unk")
+        self.prompt_ids = self._seal.prefix if files.adds_bos is None else [self.bos_id] * bool(files.adds_bos)
+
+        reader = PieceReader(files.spec.get("decoder"))
+        self._drops_first_space = reader.drops_first_space
+        raw = self._seal.raw_pieces
+        self.vocab_size = max(self._seal.vocabulary.values()) + 1
+        self._full = [b""] * self.vocab_size
+        for piece, index in self._seal.vocabulary.items():
+            self._full[index] = raw[index].encode() if index in raw else reader.read(piece)
+        self._shown = [b"" if index in self.special_ids else piece for index, piece in enumerate(self._full)]
+        self._lengths = np.array([len(piece) for piece in self._shown], dtype=np.int64)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int, *, progress: bool = False) -> Self:
+        """Learn a byte-level BPE (Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2).
+
+        Args:
+            texts: the text to learn from, in pieces of any size.
+            vocab_size: ids wanted, the 32 controls and 256 bytes included; little text may give fewer.
+            progress: show a bar on standard error.
+
+        Raises:
+            ConfigError: when `vocab_size` does not hold the controls and bytes.
+            DataError: when there is no text, or it holds a lone surrogate.
+        """
+        if vocab_size < _MIN_VOCAB:
+            raise ConfigError(f"vocab_size = {vocab_size}: a byte-level vocabulary needs at least {_MIN_VOCAB}")
+        engine = tokenizers.Tokenizer(models.BPE())
+        engine.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(tokenizers.Regex(_WORDS), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        engine.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=2,
+            special_tokens=[tokenizers.AddedToken(name, special=True, normalized=False) for name in CONTROLS],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            max_token_length=_MAX_PIECE,
+            show_progress=progress,
+        )
+        seen = 0
+
+        def checked() -> Iterator[str]:
+            nonlocal seen
+            for text in texts:
+                require_unicode(text)
+                seen += len(text)
+                yield text
+
+        engine.train_from_iterator(checked(), trainer)
+        if not seen:
+            raise DataError("there is no text to train a tokenizer on (the data set is empty)")
+        engine.post_processor = processors.TemplateProcessing(
+            single="<|bos|> $A", special_tokens=[("<|bos|>", CONTROLS.index("<|bos|>"))]
+        )
+        return cls(TokenizerFiles.of(json.loads(engine.to_str()), _OUR_ROLES))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a tokenizer from a model folder, ours or Hugging Face's.
+
+        Reads `tokenizer.json` (roles from `tokenizer_config.json` and `special_tokens_map.json`), else GPT-2's
+        `vocab.json` and `merges.txt`.
+
+        Raises:
+            CheckpointError: when the files are missing, broken or of an unknown kind.
+        """
+        return cls(read_folder(Path(folder)))
+
+    def save(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
+        """Write `tokenizer.json` and `tokenizer_config.json`, the same bytes each time.
+
+        Args:
+            folder: an existing folder.
+            settings: further entries of `tokenizer_config.json`.
+        """
+        self._files.write(Path(folder), settings or {})
+
+    def encode(self, text: str, *, controls: bool = False) -> list[int]:
+        """Token ids of a text, nothing added around it.
+
+        Args:
+            text: any Unicode string.
+            controls: read spellings of control tokens as those tokens. Never set this for text from outside.
+
+        Raises:
+            DataError: when the text holds a lone surrogate or the tokenizer has no way to write it.
+        """
+        require_unicode(text)
+        return self._seal.encode(self._seal.mark_controls(text) if controls else text).ids
+
+    def encode_pieces(self, parts: Iterable[tuple[str, bool]]) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids of a text that is put together from plain text and control tokens.
+
+        It is cut as one text, as a checkpoint's own tokenizer would cut the whole.
+
+        Args:
+            parts: (text, True when this is the spelling of one control token).
+
+        Returns:
+            token_ids (time,) int32, and spans (time, 2) int64: the first character, and the last + 1, that each token
+            covers in the parts joined.
+        """
+        marked: list[str] = []
+        places: list[tuple[int, int, int]] = []  # where a part begins when marked, where when plain, its plain length
+        position = plain = 0
+        for text, control in parts:
+            require_unicode(text)
+            written = self._seal.mark(text) if control else text
+            if text:
+                marked.append(written)
+                places.append((position, plain, len(text)))
+            position, plain = position + len(written), plain + len(text)
+        encoding = self._seal.encode("".join(marked))
+        spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        return np.array(encoding.ids, dtype=np.int32), _unmark(spans, np.array(places).reshape(-1, 3))
+
+    def decode(self, ids: Iterable[int], *, controls: bool = False) -> str:
+        """The text of token ids; bytes that are not UTF-8 become `�`, ids outside the vocabulary nothing.
+
+        Args:
+            ids: token ids.
+            controls: also spell special tokens out.
+        """
+        return pieces.decode(ids, self._full if controls else self._shown, self._drops_first_space)
+
+    def stream_decoder(self, after: Iterable[int] = ()) -> StreamDecoder:
+        """A decoder for ids that come one at a time; special tokens are left out.
+
+        Args:
+            after: the ids that this text continues, so that its first space or the rest of a character comes out right.
+        """
+        decoder = StreamDecoder(self._shown, self._drops_first_space)
+        for token_id in after:
+            decoder.push(int(token_id))
+        return decoder
+
+    def n_bytes(self, ids: Iterable[int] | np.ndarray) -> int:
+        """How many bytes of UTF-8 text the ids stand for; special tokens count nothing."""
+        array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), dtype=np.int64)
+        return int(self._lengths[array[(array >= 0) & (array < self.vocab_size)]].sum())
+
+    def _role(self, *names: str) -> int | None:
+        return next((self.control_ids[self.roles[name]] for name in names if name in self.roles), None)
+
+
+def require_unicode(text: str) -> None:
+    """Raise `DataError` when a text holds a lone surrogate, which no encoding can carry."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"text holds a lone surrogate at character {error.start}: it is not Unicode") from None
+
+
+def _unmark(spans: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Map character spans in the marked text to the plain one, where controls are shorter; none comes out empty."""
+    if not len(places):
+        return spans
+    starts, plain, lengths = places.T
+    last = np.maximum(spans[:, 1] - 1, spans[:, 0])
+    first_part = np.searchsorted(starts, spans[:, 0], side="right") - 1
+    last_part = np.searchsorted(starts, last, side="right") - 1
+    begin = plain[first_part] + np.minimum(spans[:, 0] - starts[first_part], lengths[first_part] - 1)
+    end = plain[last_part] + np.minimum(last - starts[last_part], lengths[last_part] - 1) + 1
+    return np.stack([begin, end], axis=1)
