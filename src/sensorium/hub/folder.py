@@ -7,17 +7,21 @@ Ours holds `config.json`, `model.safetensors`, `generation_config.json`, `MODEL_
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from sensorium.config import Config, ModelConfig, SamplingConfig
+from sensorium.config import Config, ModelConfig, SamplingConfig, read_json
+from sensorium.errors import ConfigError
 from sensorium.hub.assemble import TIED_HEAD, Piece, blank_model, expected_shapes, fill_model
 from sensorium.hub.atomic import staged_folder
+from sensorium.hub.exporting import write_huggingface
+from sensorium.hub.importing import load_processor, read_huggingface
+from sensorium.hub.llama2c import find_llama2c, read_llama2c
 from sensorium.hub.pretrained import Pretrained, check_vocabulary
 from sensorium.hub.resolve import resolve_model
-from sensorium.hub.weights import WEIGHTS_FILE, open_weights, write_weights
-from sensorium.processing.processor import Processor
+from sensorium.hub.weights import STORABLE, WEIGHTS_FILE, open_weights, write_weights
 
 CONFIG_FILE = "config.json"
 SAMPLING_FILE = "generation_config.json"
@@ -50,7 +54,7 @@ def save_pretrained(
         _write_config(stage / SAMPLING_FILE, pretrained.sampling)
         if pretrained.processor is not None:
             pretrained.processor.save(stage)
-        (stage / CARD_FILE).write_text(card or _default_card(pretrained), encoding="utf-8")
+        (stage / CARD_FILE).write_text(card or _card(pretrained), encoding="utf-8")
 
 
 def load_pretrained(
@@ -69,14 +73,69 @@ def load_pretrained(
         CheckpointError, ConfigError: the model is unknown, broken, or of a kind we cannot express; one line says which.
     """
     path = resolve_model(name_or_path)
-    return _load_own(path, name=path.resolve().name, dtype=dtype, device=torch.device(device))
+    pretrained = _read(path, dtype, torch.device(device))
+    # A hub id keeps its own name: the folder of its cache is called by a hash.
+    return replace(pretrained, name=Path(name_or_path).stem if path.is_file() else _name(name_or_path, path))
 
 
-def _load_own(folder: Path, *, name: str, dtype: torch.dtype | None, device: torch.device) -> Pretrained:
-    config = ModelConfig.read(folder / CONFIG_FILE)
+def import_pretrained(source: str | Path, folder: str | Path, *, card: str | None = None) -> Pretrained:
+    """Write a model of any readable form as a folder of ours, its weights stored as they were.
+
+    Args:
+        source: what `load_pretrained` takes.
+        folder: where to write.
+        card: text of the model card; by default one that names the source.
+
+    Returns:
+        The model as loaded from `source`.
+
+    Raises:
+        CheckpointError, ConfigError: as `load_pretrained` and `save_pretrained`; nothing is half-written.
+    """
+    pretrained = load_pretrained(source)
+    dtype = pretrained.stored_dtype if pretrained.stored_dtype in STORABLE else torch.float32
+    save_pretrained(pretrained, folder, dtype=dtype, card=card or _card(pretrained, f"Imported from `{source}`."))
+    return pretrained
+
+
+def export_hf(pretrained: Pretrained, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write a folder that transformers loads: `AutoModelForCausalLM` (BERT: `AutoModelForMaskedLM`), `AutoTokenizer`.
+
+    Args:
+        pretrained: what to write.
+        folder: where; a former export in its place is replaced in one step.
+        dtype: what the weights are stored as.
+
+    Raises:
+        ConfigError: no published family can express the model; the error names the setting in the way.
+        CheckpointError: as `save_pretrained`.
+    """
+    with staged_folder(Path(folder), FOLDER_FILES) as stage:
+        write_huggingface(pretrained, stage, dtype)
+
+
+def _name(name_or_path: str | Path, path: Path) -> str:
+    return path.resolve().name if Path(name_or_path).exists() else Path(name_or_path).name
+
+
+def _read(path: Path, dtype: torch.dtype | None, device: torch.device) -> Pretrained:
+    """Tell the forms apart by what they hold."""
+    if path.is_file():
+        return read_llama2c(path, dtype, device)
+    if not (path / CONFIG_FILE).is_file():
+        return read_llama2c(find_llama2c(path), dtype, device)
+    raw = read_json(path / CONFIG_FILE)
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path / CONFIG_FILE} must hold an object of settings")
+    if "format" in raw:
+        return _read_own(path, ModelConfig.parse(raw, str(path / CONFIG_FILE)), dtype, device)
+    return read_huggingface(path, raw, dtype, device)
+
+
+def _read_own(folder: Path, config: ModelConfig, dtype: torch.dtype | None, device: torch.device) -> Pretrained:
     sampling_file = folder / SAMPLING_FILE
     sampling = SamplingConfig.read(sampling_file) if sampling_file.is_file() else SamplingConfig()
-    processor = Processor.load(folder) if (folder / "tokenizer.json").is_file() else None
+    processor = load_processor(folder)
     check_vocabulary(processor, config, folder)
     weights = open_weights(folder)
     model = blank_model(config)
@@ -84,7 +143,7 @@ def _load_own(folder: Path, *, name: str, dtype: torch.dtype | None, device: tor
     fill_model(model, weights, pieces, dtype=dtype, device=device)
     stored = weights.tensors["decoder.embeddings.token.weight"].dtype
     assert stored is not None
-    return Pretrained(config, model, processor, sampling, folder, name, stored)
+    return Pretrained(config, model, processor, sampling, folder, stored_dtype=stored)
 
 
 def _write_config(path: Path, config: Config) -> None:
@@ -92,11 +151,11 @@ def _write_config(path: Path, config: Config) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _default_card(pretrained: Pretrained) -> str:
+def _card(pretrained: Pretrained, origin: str = "") -> str:
     decoder = pretrained.model.decoder
     return (
         f"# {pretrained.name}\n\n"
         f"A Sensorium model of {decoder.n_parameters():,} parameters, {decoder.config.n_layers} layers of width "
         f"{decoder.config.dim}, a context of {decoder.config.max_positions:,} tokens and a vocabulary of "
-        f"{decoder.config.vocab_size:,}.\n"
+        f"{decoder.config.vocab_size:,}.\n" + (f"\n{origin}\n" if origin else "")
     )

@@ -18,6 +18,8 @@ from sensorium.errors import CheckpointError
 
 WEIGHTS_FILE = "model.safetensors"
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+STORABLE = (torch.float32, torch.float16, torch.bfloat16)
+"""What weights may be stored as."""
 _CANDIDATES = (
     (WEIGHTS_FILE, False),
     (f"{WEIGHTS_FILE}.index.json", True),

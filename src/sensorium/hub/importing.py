@@ -1,0 +1,91 @@
+"""Hugging Face folders read as models of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sensorium.config import ModelConfig, SamplingConfig, TransformerConfig, read_json
+from sensorium.errors import ConfigError
+from sensorium.hub.assemble import blank_model, expected_shapes, fill_model
+from sensorium.hub.families import Family, family_of
+from sensorium.hub.pretrained import Pretrained, check_vocabulary
+from sensorium.hub.weights import Weights, open_weights
+from sensorium.processing.processor import Processor
+
+
+def read_huggingface(folder: Path, raw: dict[str, Any], dtype: torch.dtype | None, device: torch.device) -> Pretrained:
+    """Load a Hugging Face folder of a family we know.
+
+    Args:
+        folder: holds `config.json`, weights and, where the model speaks, a tokenizer.
+        raw: the parsed `config.json`.
+        dtype: what to compute in, see `load_pretrained`.
+        device: where the weights shall live.
+
+    Raises:
+        ConfigError: a family or setting we do not compute.
+        CheckpointError: weights that are missing, surplus, broken or misfit.
+    """
+    where = str(folder / "config.json")
+    family = family_of(raw, where)
+    decoder = family.configure(raw, where)
+    processor = load_processor(folder)
+    check_vocabulary(processor, ModelConfig(decoder=decoder), folder)
+    weights = open_weights(folder)
+    decoder = _settle_tying(decoder, family, weights)
+    config = ModelConfig(decoder=decoder)
+    model = blank_model(config)
+    pieces = family.pieces(expected_shapes(model), decoder.n_layers)
+    stored = next(stored.dtype for name, stored in weights.tensors.items() if name in pieces[0].theirs)
+    fill_model(model, weights, pieces, ignored=family.ignored, dtype=dtype, device=device)
+    return Pretrained(config, model, processor, _sampling(folder, raw), folder, stored_dtype=stored or torch.float32)
+
+
+def load_processor(folder: Path) -> Processor | None:
+    """The processor of a folder, or None when it has no tokenizer that we read."""
+    has_tokenizer = (folder / "tokenizer.json").is_file()
+    has_gpt2_files = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    return Processor.load(folder) if has_tokenizer or has_gpt2_files else None
+
+
+def _settle_tying(config: TransformerConfig, family: Family, weights: Weights) -> TransformerConfig:
+    """Decide, as transformers does, what a file means whose configuration ties the two tables.
+
+    It may hold either table or both; both and different means that they are not tied after all.
+    """
+    if not config.tie_embeddings:
+        return config
+    tensors = weights.tensors
+    embedding, head = (
+        next((name for name in family.spellings(usual) if name in tensors), None)
+        for usual in (family.embedding, family.head)
+    )
+    if head is None:
+        return config
+    if embedding is None:
+        tensors[family.embedding] = tensors.pop(head)
+    elif torch.equal(tensors[embedding].mapped(), tensors[head].mapped()):
+        del tensors[head]
+    else:
+        return config.model_copy(update={"tie_embeddings": False})
+    return config
+
+
+def _sampling(folder: Path, raw: dict[str, Any]) -> SamplingConfig:
+    """How the checkpoint asks to be sampled, with every token that ends its reply."""
+    path = folder / "generation_config.json"
+    wishes = read_json(path) if path.is_file() else {}
+    if not isinstance(wishes, dict):
+        raise ConfigError(f"{path} must hold an object")
+    ends = wishes.get("eos_token_id", raw.get("eos_token_id"))
+    ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    values: dict[str, Any] = {"stop_token_ids": tuple(ends)}
+    if wishes.get("do_sample"):
+        defaults = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+        values |= {key: default if wishes.get(key) is None else wishes[key] for key, default in defaults.items()}
+    elif wishes.get("do_sample") is False:
+        values["temperature"] = 0.0
+    return SamplingConfig.parse(values, str(path))
