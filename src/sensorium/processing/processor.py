@@ -14,7 +14,7 @@ from sensorium.errors import CheckpointError, RequestError
 from sensorium.messages import Message
 from sensorium.processing.files import read_settings
 from sensorium.processing.template import OUR_TEMPLATE, ChatTemplate
-from sensorium.processing.tokenizer import Tokenizer
+from sensorium.processing.tokenizer import CONTROLS, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Processor:
 
     Args:
         tokenizer: cuts text.
-        template: Jinja source of the chat template; None for a model that only continues text.
+        template: Jinja source of the chat template. Without one, a tokenizer trained here has `OUR_TEMPLATE`; any other
+            belongs to a model that only continues text.
         stop_ids: token ids that end a reply, beyond the tokenizer's end of text and the template's end of turn.
     """
 
@@ -46,6 +47,8 @@ class Processor:
         self.tokenizer = tokenizer
         stops = {*stop_ids} | ({tokenizer.eos_id} if tokenizer.eos_id is not None else set())
         self.template: ChatTemplate | None = None
+        if template is None and set(CONTROLS) <= tokenizer.control_ids.keys():
+            template = OUR_TEMPLATE
         if template is not None:
             ends = [name for name, index in tokenizer.control_ids.items() if index in stops]
             variables = {f"{role}_token": name for role, name in tokenizer.roles.items()}
@@ -53,11 +56,6 @@ class Processor:
             if self.template.end_of_turn is not None:
                 stops.add(tokenizer.control_ids[self.template.end_of_turn])
         self._stop_ids = tuple(sorted(stops))
-
-    @classmethod
-    def ours(cls, tokenizer: Tokenizer) -> Self:
-        """A processor for a tokenizer trained here, with our own chat template."""
-        return cls(tokenizer, OUR_TEMPLATE)
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -118,10 +116,12 @@ class Processor:
         folder = Path(folder)
         tokenizer = Tokenizer.load(folder)
         config = read_settings(folder / "tokenizer_config.json")
-        stops = [
-            *_ids(read_settings(folder / "generation_config.json"), "eos_token_id", folder / "generation_config.json")
-        ]
-        stops += _ids(config, "stop_token_ids", folder / "tokenizer_config.json")
+        stops = _ids(config, "stop_token_ids", folder / "tokenizer_config.json")
+        for name in ("generation_config.json", "config.json"):
+            ends = _ids(read_settings(folder / name), "eos_token_id", folder / name)
+            if ends:
+                stops += ends
+                break
         return cls(tokenizer, _read_template(folder, config), stops)
 
     def save(self, folder: Path) -> None:
