@@ -1,0 +1,123 @@
+"""Several processes as one: started by torchrun, each takes its rows of the same batch, and gradients are summed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from sensorium.errors import ConfigError
+
+_BUCKET = 8_000_000  # numbers per all-reduce: large enough for the network, small enough for memory
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where this process stands among the others: its `rank` of `size`, and the device it computes on."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def sum(self, numbers: Tensor) -> Tensor:
+        """Elementwise sum over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(numbers)
+        return numbers
+
+    def sum_gradients(self, weights: Iterable[Tensor]) -> None:
+        """Make every process's gradient the sum over all; a weight unused here counts as zero."""
+        if self.size == 1:
+            return
+        for bucket in _buckets(weights):
+            gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in bucket]
+            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            dist.all_reduce(flat)
+            parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+            for weight, part in zip(bucket, parts, strict=True):
+                weight.grad = part.view_as(weight)
+
+    def share(self, number: float) -> float:
+        """The main process's number, on every process."""
+        if self.size == 1:
+            return number
+        held = torch.tensor([number], dtype=torch.float64, device=self.device)
+        dist.broadcast(held, src=0)
+        return float(held.item())
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """Every process's tensor (of one shape), by rank; on the CPU."""
+        if self.size == 1:
+            return [tensor.cpu()]
+        gathered = [torch.empty_like(tensor, device=self.device) for _ in range(self.size)]
+        dist.all_gather(gathered, tensor.to(self.device))
+        return [one.cpu() for one in gathered]
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[World]:
+    """Join the processes that torchrun started, or be the only one.
+
+    Args:
+        device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    started_here = size > 1 and not dist.is_initialized()
+    if started_here:
+        # The main process trains the tokenizer and writes models while the others wait.
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(hours=2))
+    try:
+        yield World(rank, size, chosen)
+    finally:
+        if started_here:
+            dist.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device {name!r} (use auto, cpu or cuda)") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {name!r} cannot train (use auto, cpu or cuda)")
+    if device.type == "cpu":
+        return device
+    index = local_rank if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise ConfigError(f"device cuda:{index} does not exist: {torch.cuda.device_count()} GPUs are visible")
+    return torch.device("cuda", index)
+
+
+def _buckets(weights: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    for weight in weights:
+        bucket.append(weight)
+        if sum(one.numel() for one in bucket) >= _BUCKET:
+            yield bucket
+            bucket = []
+    if bucket:
+        yield bucket

@@ -1,0 +1,230 @@
+"""What a stage learns: an objective makes batches, may disturb them, and gives a loss summed over what it counts.
+
+The loop knows nothing else, so that a new stage (contrastive pairs, CTC, codecs) is one more small class here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence as Many
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sensorium.config import nearest
+from sensorium.data.batches import Batch, BatchStream
+from sensorium.data.encoding import Encoder
+from sensorium.data.spec import DatasetSpec
+from sensorium.errors import ConfigError
+from sensorium.messages import Message
+from sensorium.nn.omni import Omni
+from sensorium.processing.processor import Processor, Sequence
+from sensorium.train.recipe import Stage
+
+B = TypeVar("B")
+B_co = TypeVar("B_co", covariant=True)
+
+
+class Stream(Protocol[B_co]):
+    """An endless (or once-through) supply of global batches, the same on every process, with a cursor."""
+
+    def __iter__(self) -> Self:
+        """Itself."""
+        ...
+
+    def __next__(self) -> B_co:
+        """The next global batch."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cursor, fit for JSON."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to where a cursor stood."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and files."""
+        ...
+
+
+class Objective(Protocol[B]):
+    """One way of learning. `B` is its batch: a dataclass whose tensors have one row per example."""
+
+    def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> Stream[B]:
+        """Batches of `rows` examples."""
+        ...
+
+    def prepare(self, batch: B, seed: int) -> B:
+        """The batch as it will be learned, by chance (such as masking) drawn from `seed` alone."""
+        ...
+
+    def count(self, batch: B) -> int:
+        """What the batch's loss is divided by: learned tokens, pairs, frames."""
+        ...
+
+    def n_bytes(self, batch: B) -> int:
+        """UTF-8 bytes that the counted tokens stand for; 0 where bits per byte means nothing."""
+        ...
+
+    def loss(self, model: Omni, batch: B) -> Tensor:
+        """The loss in nats, summed over what `count` counts."""
+        ...
+
+    def flops(self, model: Omni, batch: B) -> float:
+        """Floating-point operations of one forward and backward pass over the batch."""
+        ...
+
+
+class _Everything:
+    """A processor for pretraining: of a conversation too, every word is learned, whoever says it."""
+
+    def __init__(self, processor: Processor) -> None:
+        self._processor, self.tokenizer = processor, processor.tokenizer
+
+    def encode_text(self, text: str) -> Sequence:
+        return self._processor.encode_text(text)
+
+    def encode_messages(self, messages: Many[Message]) -> Sequence:
+        encoded = self._processor.encode_messages(messages)
+        learned = np.ones(len(encoded), dtype=bool)
+        learned[:1] = False  # nothing stands before it
+        return Sequence(encoded.token_ids, learned)
+
+
+class CausalLM:
+    """Predict each token from those before it, in the same document; of conversations every word."""
+
+    shift = True  # targets are the next tokens
+
+    def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
+        self.stage, self.processor = stage, processor
+        self.encoder: Encoder = _Everything(processor)
+        _require(model, causal=True, stage=stage)
+
+    def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> Stream[Batch]:
+        """Packed batches of `rows` rows of `stage.time` tokens."""
+        return BatchStream(
+            specs, self.encoder, rows=rows, time=self.stage.time, seed=seed, repeat=repeat, shift=self.shift
+        )
+
+    def prepare(self, batch: Batch, seed: int) -> Batch:  # noqa: ARG002 (nothing is left to chance)
+        """The batch as it is."""
+        return batch
+
+    def count(self, batch: Batch) -> int:
+        """Learned tokens."""
+        return int((batch.targets >= 0).sum())
+
+    def n_bytes(self, batch: Batch) -> int:
+        """UTF-8 bytes of the learned text."""
+        return batch.n_bytes
+
+    def loss(self, model: Omni, batch: Batch) -> Tensor:
+        """Summed cross-entropy of the learned tokens."""
+        return model.decoder.loss(
+            batch.input_ids, batch.targets, positions=batch.positions, document_ids=batch.document_ids
+        )
+
+    def flops(self, model: Omni, batch: Batch) -> float:
+        """By the decoder's own count, with the output matrix at learned positions only."""
+        rows, time = batch.input_ids.shape
+        head = 6.0 * model.decoder.head.weight.numel()
+        everywhere = rows * time * (model.decoder.flops_per_token(time) - head)
+        return everywhere + head * self.count(batch)
+
+
+class ChatLM(CausalLM):
+    """Predict the assistant's words only, every turn of them: the processor marks what is learned."""
+
+    def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
+        super().__init__(stage, processor, model)
+        if processor.template is None:
+            raise ConfigError(f"stage {stage.name!r} is chat, but the model has no chat template (use causal)")
+        self.encoder = processor
+
+
+class MaskedLM(CausalLM):
+    """Recover hidden tokens from both sides (BERT, Devlin et al. 2019), with a bidirectional model.
+
+    Of the share `stage.mask` of tokens to recover, 80% are hidden, 10% replaced at random and 10% left as they are.
+    """
+
+    shift = False
+
+    def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
+        self.stage, self.processor = stage, processor
+        self.encoder = _Everything(processor)
+        _require(model, causal=False, stage=stage)
+        tokenizer = processor.tokenizer
+        if tokenizer.mask_id is None:
+            raise ConfigError(f"stage {stage.name!r} is masked, but the tokenizer has no mask token")
+        self._mask_id: int = tokenizer.mask_id
+        self._is_control = torch.zeros(model.config.decoder.vocab_size, dtype=torch.bool)
+        self._is_control[sorted(set(tokenizer.control_ids.values()))] = True
+        words = torch.arange(tokenizer.vocab_size)
+        self._words = words[~self._is_control[: tokenizer.vocab_size]]
+
+    def prepare(self, batch: Batch, seed: int) -> Batch:
+        """Hide some tokens; the targets become those very tokens, at their own places."""
+        generator = torch.Generator().manual_seed(seed)
+        ids = batch.input_ids
+        maskable = (batch.targets >= 0) & ~self._is_control[ids]
+        chosen = maskable & (torch.rand(ids.shape, generator=generator) < self.stage.mask)
+        fate = torch.rand(ids.shape, generator=generator)
+        at_random = self._words[torch.randint(len(self._words), ids.shape, generator=generator)]
+        seen = torch.where(fate < 0.8, self._mask_id, torch.where(fate < 0.9, at_random, ids))
+        return dataclasses.replace(
+            batch, input_ids=torch.where(chosen, seen, ids), targets=torch.where(chosen, ids, -100)
+        )
+
+    def n_bytes(self, batch: Batch) -> int:
+        """UTF-8 bytes of the hidden tokens: bits per byte is of those alone."""
+        return self.processor.tokenizer.n_bytes(batch.targets[batch.targets >= 0].tolist())
+
+
+OBJECTIVES: dict[str, type[CausalLM]] = {"causal": CausalLM, "masked": MaskedLM, "chat": ChatLM}
+
+
+def make_objective(stage: Stage, processor: Processor, model: Omni) -> Objective[Any]:
+    """The stage's objective.
+
+    Raises:
+        ConfigError: the model or its tokenizer cannot serve it.
+    """
+    if stage.objective not in OBJECTIVES:
+        raise ConfigError(f"unknown objective {stage.objective!r}{nearest(stage.objective, OBJECTIVES)}")
+    return OBJECTIVES[stage.objective](stage, processor, model)
+
+
+def share_of(batch: B, rank: int, world: int) -> B:
+    """The rows `rank::world` of a batch: what one process of `world` works on."""
+    return batch if world == 1 else _map_tensors(batch, lambda tensor: tensor[rank::world])
+
+
+def moved(batch: B, device: torch.device) -> B:
+    """The batch on a device."""
+    return batch if device.type == "cpu" else _map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _map_tensors(batch: B, function: Any) -> B:
+    tensors = {
+        field.name: function(value)
+        for field in dataclasses.fields(batch)  # type: ignore[arg-type]
+        if isinstance(value := getattr(batch, field.name), Tensor)
+    }
+    return dataclasses.replace(batch, **tensors)  # type: ignore[type-var]
+
+
+def _require(model: Omni, *, causal: bool, stage: Stage) -> None:
+    config = model.config.decoder
+    if config.causal != causal:
+        needed = "a causal" if causal else "a bidirectional"
+        raise ConfigError(f"stage {stage.name!r} is {stage.objective}, which needs {needed} model")
+    if stage.time > config.max_positions:
+        raise ConfigError(
+            f"stage {stage.name!r} reads {stage.time} tokens at a time, above the model's {config.max_positions}"
+        )
