@@ -1,0 +1,107 @@
+"""`sensorium ask`: one question, one answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sensorium.cli import options
+from sensorium.errors import DataError, RequestError
+from sensorium.messages import Audio, Done, Image, Message, Part, Text, TextDelta
+
+if TYPE_CHECKING:
+    from sensorium.api import Model
+
+
+def ask(
+    question: Annotated[
+        str | None, typer.Argument(metavar="[QUESTION]", help="The question; `-` or nothing reads standard input.")
+    ] = None,
+    model: options.ModelOption = options.DEFAULT_MODEL,
+    system: Annotated[str | None, typer.Option(help="Instructions above the conversation.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="A picture to show with the question.")] = None,
+    audio: Annotated[list[Path] | None, typer.Option(help="A recording to play with the question.")] = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Continue the text instead of answering it (for a base model).")
+    ] = False,
+    as_json: options.JsonOption = False,
+    temperature: options.TemperatureOption = None,
+    top_p: options.TopPOption = None,
+    top_k: options.TopKOption = None,
+    max_tokens: options.MaxTokensOption = None,
+    seed: options.SeedOption = None,
+    settings: options.SetOption = None,
+    device: options.DeviceOption = "cpu",
+    threads: options.ThreadsOption = None,
+) -> None:
+    """Ask one question and print the answer as it is written.
+
+    Examples:
+    ```sh
+    sensorium ask "What do cats like?"
+    echo "Tell me a story." | sensorium ask --temperature 0.7 --seed 1
+    sensorium ask --complete "Once upon a time" --max-tokens 100 --set min_p=0.05
+    sensorium ask "Hello!" --json
+    ```
+    """
+    sampling = options.sampling_from(
+        settings, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, seed=seed
+    )
+    if "n" in sampling and sampling["n"] > 1:
+        raise RequestError(f"n = {sampling['n']}: ask prints one answer (call sensorium.load(...).chat for several)")
+    text = _question(question)
+    media: list[Part] = [
+        *(Image(path=_existing(path)) for path in image or ()),
+        *(Audio(path=_existing(p)) for p in audio or ()),
+    ]
+    if complete and (media or system):
+        raise RequestError("--complete continues plain text: it takes no --system, --image or --audio")
+    loaded = options.load_model(model, device=device, threads=threads)
+    parts: tuple[Part, ...] = (*media, Text(text))
+    prompt = text if complete else [*([Message.system(system)] if system else []), Message.user(parts)]
+    _answer(loaded, prompt, sampling, name=model, as_json=as_json)
+
+
+def _question(question: str | None) -> str:
+    if question is None and sys.stdin.isatty():
+        raise RequestError('no question (write it after `ask`, such as sensorium ask "Hello!", or pipe it in)')
+    text = sys.stdin.read() if question in (None, "-") else question
+    if not text or not text.strip():
+        raise RequestError("the question is empty")
+    return text.removesuffix("\n")
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path} is not a file")
+    return path
+
+
+def _answer(model: Model, prompt: str | list[Message], sampling: dict[str, Any], *, name: str, as_json: bool) -> None:
+    written = []
+    done = None
+    stream = (
+        model.stream_completion(prompt, **sampling) if isinstance(prompt, str) else model.stream(prompt, **sampling)
+    )
+    for delta in stream:
+        if isinstance(delta, TextDelta):
+            written.append(delta.text)
+            if not as_json:
+                print(delta.text, end="", flush=True)
+        elif isinstance(delta, Done):
+            done = delta
+    if not as_json:
+        print()
+        return
+    assert done is not None
+    answer = {
+        "model": name,
+        "message": Message.assistant("".join(written)).to_dict(),
+        "finish_reason": done.finish_reason,
+        "usage": {"prompt_tokens": done.prompt_tokens, "completion_tokens": done.completion_tokens},
+    }
+    print(json.dumps(answer, ensure_ascii=False))

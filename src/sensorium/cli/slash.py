@@ -1,0 +1,94 @@
+"""The commands inside a chat, such as `/help`, `/reset` and `/set temperature=0.7`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sensorium.cli.conversation import Conversation
+from sensorium.cli.options import sampling_from
+from sensorium.config import nearest
+from sensorium.errors import RequestError
+
+# What a command answers: a notice to show, or a reply to stream.
+Answer = str | Iterator[str]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: how it is written, what it does, and the doing."""
+
+    usage: str
+    help: str
+    run: Callable[[Conversation, str], Answer]
+
+
+def is_command(line: str) -> bool:
+    """Whether a line is a command rather than something to say; `//` says a line that begins with a slash."""
+    return line.startswith("/") and not line.startswith("//")
+
+
+def run_command(conversation: Conversation, line: str) -> Answer:
+    """Do what a line such as `/set top_p=0.9` asks.
+
+    Raises:
+        RequestError: an unknown command, or one without what it needs; the nearest command is named.
+    """
+    name, _, argument = line[1:].strip().partition(" ")
+    if name not in COMMANDS:
+        raise RequestError(f"unknown command '/{name}'{nearest(name, COMMANDS)}")
+    return COMMANDS[name].run(conversation, argument.strip())
+
+
+def _help(_conversation: Conversation, _argument: str) -> str:
+    width = max(len(command.usage) for command in COMMANDS.values())
+    lines = [f"{command.usage:<{width}}  {command.help}" for command in COMMANDS.values()]
+    return "\n".join([*lines, f"{'Ctrl-C, Ctrl-D':<{width}}  end the reply; leave"])
+
+
+def _reset(conversation: Conversation, _argument: str) -> str:
+    conversation.reset()
+    return "forgot the conversation"
+
+
+def _system(conversation: Conversation, argument: str) -> str:
+    conversation.set_system(argument or None)
+    return "instructions set" if argument else "instructions removed"
+
+
+def _set(conversation: Conversation, argument: str) -> str:
+    conversation.sampling.update(sampling_from(argument.split()))
+    settings = ", ".join(f"{key}={value}" for key, value in sorted(conversation.sampling.items()))
+    return settings or "the model's own settings"
+
+
+def _save(conversation: Conversation, argument: str) -> str:
+    conversation.save(_path(argument, "save"))
+    return f"saved {len(conversation.messages)} messages to {argument}"
+
+
+def _load(conversation: Conversation, argument: str) -> str:
+    conversation.load(_path(argument, "load"))
+    return f"loaded {len(conversation.messages)} messages from {argument}"
+
+
+def _regenerate(conversation: Conversation, _argument: str) -> Iterator[str]:
+    return conversation.regenerate()
+
+
+def _path(argument: str, command: str) -> Path:
+    if not argument:
+        raise RequestError(f"/{command} needs a file, such as /{command} chat.jsonl")
+    return Path(argument).expanduser()
+
+
+COMMANDS = {
+    "help": Command("/help", "this list", _help),
+    "reset": Command("/reset", "forget the conversation", _reset),
+    "regenerate": Command("/regenerate", "answer the last message again", _regenerate),
+    "system": Command("/system TEXT", "set the instructions; without TEXT, remove them", _system),
+    "set": Command("/set KEY=VALUE …", "change sampling, such as temperature=0.7; alone, show it", _set),
+    "save": Command("/save FILE", "write the conversation as JSONL", _save),
+    "load": Command("/load FILE", "go on from a saved conversation", _load),
+}

@@ -1,0 +1,58 @@
+"""`sensorium train`: a recipe turned into a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sensorium.cli import options
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file; see recipes/.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, metrics, and the model in OUT/model.")],
+    minutes: Annotated[
+        float | None, typer.Option(help="Wall-clock budget of the whole run.", show_default="the recipe's")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change the recipe, such as stages.0.lr=3e-4."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint in OUT, or start over.")
+    ] = True,
+    prompts: Annotated[
+        list[str] | None, typer.Option("--prompt", help="What to sample from during the run; may be repeated.")
+    ] = None,
+    device: options.DeviceOption = "auto",
+    threads: options.ThreadsOption = None,
+) -> None:
+    """Train a model by a recipe. Stop it at any time: the same command goes on where it was.
+
+    Progress goes to stderr; the folder of the finished model is printed on stdout. Metrics are in OUT/metrics.jsonl
+    and OUT/tensorboard.
+
+    Examples:
+    ```sh
+    sensorium train recipes/seedling.yaml --out runs/seedling
+    sensorium train recipes/seedling.yaml --out runs/quick --minutes 5 --set seed=1
+    torchrun --nproc-per-node 2 -m sensorium train recipes/seedling.yaml --out runs/two
+    ```
+    """
+    # The recipe is read before torch is imported: a mistake in it shows at once.
+    from sensorium.train.recipe import load_recipe
+
+    plan = load_recipe(recipe, settings or ())
+    from sensorium.cli.watching import Sampler, Watcher
+    from sensorium.train import train as run
+
+    chatting = frozenset(stage.name for stage in plan.stages if stage.objective == "chat")
+    masked = frozenset(stage.name for stage in plan.stages if stage.objective == "masked")
+    with Watcher() as watcher:
+        sampler = Sampler(tuple(prompts or ()), chatting, masked)
+        model = run(
+            plan, out, minutes=minutes, resume=resume, device=device, threads=threads, callbacks=[watcher, sampler]
+        )
+    typer.echo(model)

@@ -1,0 +1,132 @@
+"""A task as validated YAML: where its examples come from, how they are put to a model, read back and scored."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from sensorium.config import Config, Positive, nearest
+from sensorium.data.spec import DatasetSpec
+from sensorium.errors import ConfigError
+
+Metric = Literal["bits_per_byte", "accuracy", "exact_match", "token_f1"]
+# Which ways of reading a model's answer a metric can score, and which baselines mean something beside it.
+_PARSERS: dict[str, tuple[str, ...]] = {
+    "bits_per_byte": ("likelihood",),
+    "accuracy": ("choice",),
+    "exact_match": ("text", "first_line", "first_word", "number"),
+    "token_f1": ("text", "first_line", "first_word", "number"),
+}
+_BASELINES: dict[str, tuple[str, ...]] = {
+    "bits_per_byte": ("uniform", "byte_entropy", "xz"),
+    "accuracy": ("random", "longest", "shortest", "most_frequent", "word_overlap"),
+    "exact_match": ("most_frequent",),
+    "token_f1": ("most_frequent",),
+}
+
+
+class Prompt(Config):
+    """How a record becomes an example.
+
+    `document` scores the record's whole text. `reply` takes a conversation up to one of the assistant's turns, which
+    is the reference: the `last` one, or one drawn by the seed (`any`). `template` rewords the question around
+    `{text}`; `system` puts instructions above the conversation.
+    """
+
+    kind: Literal["document", "reply"]
+    turn: Literal["last", "any"] = "any"
+    template: str = "{text}"
+    system: str | None = None
+
+    @model_validator(mode="after")
+    def _has_place(self) -> Self:
+        if "{text}" not in self.template:
+            raise ValueError(f"template {self.template!r} has no {{text}} to put the question in")
+        return self
+
+
+class Parser(Config):
+    """How the model's answer is read.
+
+    `likelihood`: the bits it takes to write the reference. `choice`: the likeliest per byte of the reference and other
+    examples' references, `candidates` in all. The others generate greedily up to `max_tokens` and keep the whole
+    `text`, its `first_line`, its `first_word`, or the last `number` in it.
+    """
+
+    kind: Literal["likelihood", "choice", "text", "first_line", "first_word", "number"]
+    candidates: Annotated[int, Field(ge=2, le=100)] = 8
+    max_tokens: Positive = 64
+
+
+class Task(Config):
+    """One measure of a model; `limit` examples are drawn by the seed unless the caller asks for another number."""
+
+    name: str
+    description: str
+    data: Annotated[tuple[DatasetSpec, ...], Field(min_length=1)]
+    prompt: Prompt
+    parser: Parser
+    metric: Metric
+    baselines: tuple[str, ...] = ()
+    limit: Positive = 100
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.parser.kind not in _PARSERS[self.metric]:
+            allowed = ", ".join(_PARSERS[self.metric])
+            raise ValueError(f"metric {self.metric} needs a parser of {allowed}, not {self.parser.kind}")
+        if self.prompt.kind == "document" and self.parser.kind != "likelihood":
+            raise ValueError(f"a document has no answer to read by {self.parser.kind} (use prompt reply)")
+        for baseline in self.baselines:
+            if baseline not in _BASELINES[self.metric]:
+                raise ValueError(
+                    f"{baseline!r} is no baseline of {self.metric}{nearest(baseline, _BASELINES[self.metric])}"
+                )
+        if self.prompt.kind == "reply" and "xz" in self.baselines:
+            raise ValueError("baseline xz compresses documents (use prompt document, or leave it out)")
+        return self
+
+
+def task_names() -> list[str]:
+    """Names of the tasks that come with the package, sorted."""
+    folder = resources.files("sensorium.evaluation").joinpath("tasks")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_task(name_or_path: str | Path) -> Task:
+    """A task by the name of its file in the package, or by the path of a YAML file of your own.
+
+    Raises:
+        ConfigError: there is no such task, or its file is broken; the nearest name or key is given.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return _parse(_read(path), path.stem, str(path))
+    name = str(name_or_path)
+    if name not in task_names():
+        raise ConfigError(f"unknown task {name!r}{nearest(name, task_names())}")
+    text = resources.files("sensorium.evaluation").joinpath("tasks", f"{name}.yaml").read_text(encoding="utf-8")
+    return _parse(text, name, f"task {name}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+
+
+def _parse(text: str, name: str, where: str) -> Task:
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: a task must be a mapping of settings")
+    return Task.parse({"name": name, **data}, where)
