@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 
@@ -20,38 +21,37 @@ class KVCache:
     A token's slot is its position, so rows of different length live side by side: each writes where it stands,
     and a query sees only slots up to its own position. What lies beyond is stale and never read.
 
-    `extent` bounds the slots that attention looks at; whoever decodes keeps it above every position in use.
+    Each layer has tensors of its own: one tensor for all would be copied whole at each write of a compiled step.
     """
 
     def __init__(
         self, config: TransformerConfig, batch: int, capacity: int, *, dtype: torch.dtype, device: torch.device
     ) -> None:
-        shape = (config.n_layers, batch, config.kv_heads, capacity, config.head_size)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
-        self.capacity = capacity
-        self.extent = capacity
+        shape = (batch, config.kv_heads, capacity, config.head_size)
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots; whoever decodes keeps it above every position in use."""
+        return self.keys[0].shape[2]
 
     def write(self, layer: int, keys: Tensor, values: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (batch, kv heads, time, head size) at `positions` (batch, time); return all slots up to `extent`."""
+        """Store (batch, kv heads, time, head size) at `positions` (batch, time); return all slots."""
         slots = positions[:, None, :, None].expand_as(keys)
-        self.keys[layer].scatter_(2, slots, keys)
-        self.values[layer].scatter_(2, slots, values)
-        return self.keys[layer, :, :, : self.extent], self.values[layer, :, :, : self.extent]
+        return self.keys[layer].scatter_(2, slots, keys), self.values[layer].scatter_(2, slots, values)
 
     def rows(self, index: Tensor) -> KVCache:
         """A cache of the rows at `index` (any order, repeats allowed)."""
-        return self._like(self.keys[:, index], self.values[:, index])
+        return self._changed(lambda stored: stored[index])
 
     def grown(self, capacity: int) -> KVCache:
         """A cache of more slots that holds what this one does."""
-        room = (0, 0, 0, capacity - self.capacity)
-        return self._like(F.pad(self.keys, room), F.pad(self.values, room))
+        return self._changed(lambda stored: F.pad(stored, (0, 0, 0, capacity - self.capacity)))
 
-    def _like(self, keys: Tensor, values: Tensor) -> KVCache:
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> KVCache:
         other = copy(self)
-        other.keys, other.values = keys, values
-        other.capacity = other.extent = keys.shape[3]
+        other.keys, other.values = [change(keys) for keys in self.keys], [change(values) for values in self.values]
         return other
 
 

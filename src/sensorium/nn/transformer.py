@@ -167,7 +167,7 @@ class Transformer(nn.Module):
         if positions is None:
             positions = torch.arange(time, device=input_ids.device).expand(input_ids.shape)
         rotation = self.rotary(positions, self.embeddings.token.weight.dtype) if self.rotary is not None else None
-        extent = cache.extent if cache is not None else None
+        extent = cache.capacity if cache is not None else None
         by_window = {
             window: visibility(config, window, positions, document_ids=document_ids, padding=padding, extent=extent)
             for window in {config.window_of(layer) for layer in range(config.n_layers)}
