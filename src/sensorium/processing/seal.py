@@ -13,6 +13,7 @@ from tokenizers import Encoding, Tokenizer
 from sensorium.errors import CheckpointError, DataError
 from sensorium.processing.files import TokenizerFiles, one_line
 
+_MAX_IDS = 2**24
 _PRIVATE = range(0xE000, 0xF8FF)
 
 
@@ -43,23 +44,26 @@ class Seal:
         self._names = {name: secret() for name in controls}
         try:
             self._engine = Tokenizer.from_str(json.dumps(_renamed(files, self._names)))
-        except Exception as error:  # tokenizers raises bare Exception
+        except BaseException as error:  # tokenizers raises bare Exception, and panics beyond it
+            raise_interrupt(error)
             raise CheckpointError(f"the tokenizer file cannot be used: {one_line(error)}") from None
         self._check_ids(files)
         self.control_ids = {name: self._id(secret_name) for name, secret_name in self._names.items()}
         spelled = {secret_name: name for name, secret_name in self._names.items()}
         self.vocabulary = {spelled.get(piece, piece): i for piece, i in self._engine.get_vocab().items()}
-        if not self.vocabulary:
-            raise CheckpointError("the tokenizer's vocabulary is empty")
+        largest = max(self.vocabulary.values(), default=-1)
+        if not 0 <= largest < _MAX_IDS:
+            raise CheckpointError(f"the tokenizer's vocabulary has {largest + 1} ids; 1 to {_MAX_IDS} are read")
         self.raw_pieces = {self.vocabulary[name]: name for name in files.added}
-        self.prefix = self._prefix()
+        self.prefix = _prefix(files.spec.get("post_processor") or {})
         self._spellings = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or r"(?!)")
 
     def encode(self, text: str) -> Encoding:
         """Cut a text in which controls go by their secret names. Raises `DataError` when the model cannot write it."""
         try:
             return self._engine.encode(text, add_special_tokens=False)
-        except Exception as error:  # tokenizers raises bare Exception
+        except BaseException as error:  # as above
+            raise_interrupt(error)
             raise DataError(f"the tokenizer cannot write this text: {one_line(error)}") from None
 
     def mark(self, control: str) -> str:
@@ -85,12 +89,30 @@ class Seal:
                     f"the tokenizer file gives token {name!r} id {entry['id']}, but {index} is its turn"
                 )
 
-    def _prefix(self) -> list[int]:
-        """The special ids before the text, where the post-processor sets any."""
-        plain = self._engine.encode("a", add_special_tokens=False).ids
-        whole = self._engine.encode("a", add_special_tokens=True).ids
-        starts = [i for i in range(len(whole) - len(plain) + 1) if whole[i : i + len(plain)] == plain]
-        return whole[: starts[0]] if starts else []
+
+def raise_interrupt(error: BaseException) -> None:
+    """Pass on what is no fault of the work at hand: Ctrl-C, the end of the program."""
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | MemoryError):
+        raise error
+
+
+def _prefix(post_processor: Mapping[str, Any]) -> list[int]:
+    """The ids that a post-processor sets before a single text."""
+    try:
+        kind = post_processor.get("type")
+        if kind == "Sequence":
+            return [index for inner in reversed(post_processor["processors"]) for index in _prefix(inner)]
+        if kind in ("BertProcessing", "RobertaProcessing"):
+            return [int(post_processor["cls"][1])]
+        ids: list[int] = []
+        if kind == "TemplateProcessing":
+            for item in post_processor["single"]:
+                if "SpecialToken" not in item:
+                    break
+                ids += map(int, post_processor["special_tokens"][item["SpecialToken"]["id"]]["ids"])
+        return ids
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the tokenizer's post_processor is broken: {type(error).__name__} {error}") from None
 
 
 def _is_markup(name: str) -> bool:
@@ -103,7 +125,7 @@ def _has_byte_fallback(spec: Mapping[str, Any]) -> bool:
 
 
 def _renamed(files: TokenizerFiles, names: Mapping[str, str]) -> dict[str, Any]:
-    """The file with each control token under its secret name, and without truncation or padding."""
+    """The file with each control token under its secret name, and without truncation, padding or additions."""
     model = dict(files.spec["model"])
     vocabulary = model["vocab"]
     if isinstance(vocabulary, list):
@@ -112,6 +134,8 @@ def _renamed(files: TokenizerFiles, names: Mapping[str, str]) -> dict[str, Any]:
         model["vocab"] = {names.get(piece, piece): index for piece, index in vocabulary.items()}
     if model.get("unk_token") is not None:
         model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
+    if "merges" in model:
+        _check_merges(model)
     if "merges" in model and any(name in vocabulary for name in names):
         model["merges"] = [merge for merge in model["merges"] if not _touches(merge, names)]
     added = [
@@ -120,9 +144,24 @@ def _renamed(files: TokenizerFiles, names: Mapping[str, str]) -> dict[str, Any]:
         else entry
         for name, entry in files.added.items()
     ]
-    return dict(files.spec) | {"model": model, "added_tokens": added, "truncation": None, "padding": None}
+    ours = {"model": model, "added_tokens": added, "truncation": None, "padding": None, "post_processor": None}
+    return dict(files.spec) | ours
+
+
+def _check_merges(model: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` on merges that miss the prefix of later pieces: the engine would cut characters there."""
+    prefix = model.get("continuing_subword_prefix") or ""
+    for merge in model["merges"] if prefix else ():
+        _, right = _pair(merge)
+        if not right.startswith(prefix):
+            raise CheckpointError(f"the tokenizer's merge {merge!r} lacks its continuing_subword_prefix {prefix!r}")
+
+
+def _pair(merge: str | list[str]) -> tuple[str, str]:
+    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return left, right
 
 
 def _touches(merge: str | list[str], names: Mapping[str, str]) -> bool:
-    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    left, right = _pair(merge)
     return left in names or right in names or left + right in names

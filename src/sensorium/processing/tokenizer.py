@@ -11,7 +11,7 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-from sensorium.errors import ConfigError, DataError
+from sensorium.errors import CheckpointError, ConfigError, DataError
 from sensorium.processing import pieces
 from sensorium.processing.files import TokenizerFiles, read_folder
 from sensorium.processing.pieces import PieceReader, StreamDecoder
@@ -58,7 +58,13 @@ class Tokenizer:
 
     def __init__(self, files: TokenizerFiles) -> None:
         self._files = files
-        self._seal = Seal(files)
+        try:
+            self._seal = Seal(files)
+            reader = PieceReader(files.spec.get("decoder"))
+            self._full = _table(self._seal, reader)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            problem = f"{type(error).__name__} {error}"
+            raise CheckpointError(f"the tokenizer file has an unknown form: {problem}") from None
         self.control_ids: Mapping[str, int] = self._seal.control_ids
         self.special_ids = frozenset(i for spelling, i in self.control_ids.items() if spelling in files.special)
         self.roles: Mapping[str, str] = {role: name for role, name in files.roles.items() if name in self.control_ids}
@@ -69,13 +75,8 @@ class Tokenizer:
         self.unk_id = self._role("unk")
         self.prompt_ids = self._seal.prefix if files.adds_bos is None else [self.bos_id] * bool(files.adds_bos)
 
-        reader = PieceReader(files.spec.get("decoder"))
         self._drops_first_space = reader.drops_first_space
-        raw = self._seal.raw_pieces
-        self.vocab_size = max(self._seal.vocabulary.values()) + 1
-        self._full = [b""] * self.vocab_size
-        for piece, index in self._seal.vocabulary.items():
-            self._full[index] = raw[index].encode() if index in raw else reader.read(piece)
+        self.vocab_size = len(self._full)
         self._shown = [b"" if index in self.special_ids else piece for index, piece in enumerate(self._full)]
         self._lengths = np.array([len(piece) for piece in self._shown], dtype=np.int64)
 
@@ -222,6 +223,14 @@ def require_unicode(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(f"text holds a lone surrogate at character {error.start}: it is not Unicode") from None
+
+
+def _table(seal: Seal, reader: PieceReader) -> list[bytes]:
+    """The bytes of every id, empty where there is no such id."""
+    table = [b""] * (max(seal.vocabulary.values()) + 1)
+    for piece, index in seal.vocabulary.items():
+        table[index] = seal.raw_pieces[index].encode() if index in seal.raw_pieces else reader.read(piece)
+    return table
 
 
 def _unmark(spans: np.ndarray, places: np.ndarray) -> np.ndarray:
