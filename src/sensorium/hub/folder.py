@@ -23,6 +23,8 @@ from sensorium.hub.pretrained import Pretrained, check_vocabulary
 from sensorium.hub.resolve import resolve_model
 from sensorium.hub.weights import STORABLE, WEIGHTS_FILE, open_weights, write_weights
 
+__all__ = ["Pretrained", "export_hf", "import_pretrained", "load_pretrained", "save_pretrained"]
+
 CONFIG_FILE = "config.json"
 SAMPLING_FILE = "generation_config.json"
 CARD_FILE = "MODEL_CARD.md"
