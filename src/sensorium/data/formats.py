@@ -142,7 +142,13 @@ def _chatterbot(file: DataFile) -> Iterator[Content | DataError]:
     talks = document.get("conversations") if isinstance(document, Mapping) else None
     if not isinstance(talks, list):
         raise DataError(f"{file.name} has no list of 'conversations'")
-    yield from _each(lambda talk, _: dialogue(_turns(talk)), talks, file)
+    if file.path.stem == "conversations":
+        yield from _each(lambda talk, _: dialogue(_turns(talk)), talks, file)
+        return
+    # Elsewhere a remark is followed by answers that each fit it, not by turns.
+    for talk in talks:
+        pairs = [[talk[0], answer] for answer in talk[1:]] if isinstance(talk, list) else [talk]
+        yield from _each(lambda pair, _: dialogue(_turns(pair)), pairs, file)
 
 
 def _turns_line(line: str, _: DataFile) -> Content | None:

@@ -76,12 +76,12 @@ def lines(file: DataFile, start: Position) -> Iterator[tuple[str | Bad, int, Pos
     offset, number = start
     with open_bytes(file.path, file.name) as stream:
         skip_to(stream, offset)
-        while raw := stream.readline(MAX_LINE):
+        while raw := stream.readline(MAX_LINE + 1):
             number += 1
             where = f"{file.name}:{number}"
             offset += len(raw)
             line: str | Bad
-            if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
+            if len(raw) > MAX_LINE and not raw.endswith(b"\n"):
                 while (rest := stream.readline(MAX_LINE)) and not rest.endswith(b"\n"):
                     offset += len(rest)
                 offset += len(rest)
@@ -256,68 +256,81 @@ def read_text_documents(file: DataFile, start: Position) -> Iterator[Item]:
     """
     parts: list[str] = []
     size, first = 0, 0
-    for text, number, (offset, done) in _stretches(file, start):
+    for text, number, after in _stretches(file, start):
         if isinstance(text, Bad):
             yield text, None
             continue
-        rest = text
-        while rest:
-            head, ends, rest = _divide(rest, file.documents)
-            parts.append(head)
-            size, first = size + len(head), first or number
-            if ends or size >= file.document_chars:
-                document = _cleaned(parts)
-                if document:
-                    left = len(rest.encode("utf-8"))
-                    yield Record(document, f"{file.name}:{first}"), (offset - left, number - 1 if left else done)
-                parts, size, first = [], 0, 0
+        parts.append(text)
+        size, first = size + len(text), first or number
+        if _ends_document(text, file.documents) or size >= file.document_chars:
+            if document := _cleaned(parts):
+                yield Record(document, f"{file.name}:{first}"), after
+            parts, size, first = [], 0, 0
     if document := _cleaned(parts):
         yield Record(document, f"{file.name}:{first}"), None
 
 
+def _ends_document(text: str, documents: str) -> bool:
+    if documents == "paragraph":
+        return not text.strip()
+    return text.endswith({"auto": SEPARATOR, "line": "\n"}.get(documents, "\0none"))
+
+
 def _cleaned(parts: list[str]) -> str:
-    document = "".join(parts).replace("\r\n", "\n").strip("\n")
+    document = "".join(parts).removesuffix(SEPARATOR).replace("\r\n", "\n").strip("\n")
     return document if document.strip() else ""
 
 
-def _divide(text: str, documents: str) -> tuple[str, bool, str]:
-    """What a line adds to its document, whether the document ends with it, and what is left of the line."""
-    if documents == "auto":
-        head, found, rest = text.partition(SEPARATOR)
-        return head, bool(found), rest
-    if documents == "line":
-        return text, text.endswith("\n"), ""
-    return text, documents == "paragraph" and not text.strip(), ""
-
-
 def _stretches(file: DataFile, start: Position) -> Iterator[tuple[str | Bad, int, Position]]:
-    """Lines with their ends, very long ones in steps of whole characters; a stretch that is not UTF-8 is `Bad`."""
+    """Plain text up to each line end (or separator), very long lines in steps; what is not UTF-8 is `Bad`.
+
+    Where a stretch ends depends on nothing but the bytes from its beginning on, so that reading resumes exactly.
+    """
+    separator = SEPARATOR.encode() if file.documents == "auto" else None
     offset, number = start
     left = b""
     with open_bytes(file.path, file.name) as stream:
         skip_to(stream, offset)
-        while raw := stream.readline(_STEP):
-            raw, left = _whole_characters(left + raw)
-            offset += len(raw)
-            where = f"{file.name}:{number + 1}"
+        while True:
+            more = b"" if b"\n" in left else stream.readline(_STEP - len(left))
+            left += more
+            if not left:
+                return
+            raw, left = _first_stretch(left, separator, last=not more)
+            if not raw:
+                continue
+            begin, offset = offset, offset + len(raw)
+            ends = raw.endswith(b"\n")
             text: str | Bad
             try:
-                text = raw.decode("utf-8-sig" if offset == len(raw) else "utf-8")
+                text = raw.decode("utf-8-sig" if begin == 0 else "utf-8")
             except UnicodeDecodeError as error:
-                text = Bad(where, f"not UTF-8: {error.reason} at byte {error.start} of the line")
-            yield text, number + 1, (offset, number + raw.endswith(b"\n"))
-            number += raw.endswith(b"\n")
-        if left:
-            yield Bad(f"{file.name}:{number + 1}", "not UTF-8: the file ends inside a character"), number, (offset, 0)
+                text = Bad(f"{file.name}:{number + 1}", f"not UTF-8: {error.reason} at byte {error.start} of the line")
+            yield text, number + 1, (offset, number + ends)
+            number += ends
 
 
-def _whole_characters(raw: bytes) -> tuple[bytes, bytes]:
-    """Split off the bytes of a character that is cut at the end."""
+def _first_stretch(raw: bytes, separator: bytes | None, *, last: bool) -> tuple[bytes, bytes]:
+    """Split after the first line end or separator, else before what more bytes may complete."""
+    ends = [raw.find(mark) + len(mark) for mark in (b"\n", separator) if mark and mark in raw]
+    if ends:
+        return raw[: min(ends)], raw[min(ends) :]
+    if last:
+        return raw, b""
+    kept = _unfinished_character(raw)
+    if separator is not None:
+        starts = range(len(separator) - 1, 0, -1)
+        kept = max(kept, next((n for n in starts if raw.endswith(separator[:n])), 0))
+    return raw[: len(raw) - kept], raw[len(raw) - kept :]
+
+
+def _unfinished_character(raw: bytes) -> int:
+    """How many bytes at the end belong to a character that is cut."""
     for back in range(1, min(4, len(raw) + 1)):
         byte = raw[-back]
         if byte >= 0xC0:
             needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return (raw[:-back], raw[-back:]) if back < needed else (raw, b"")
+            return back if back < needed else 0
         if byte < 0x80:
             break
-    return raw, b""
+    return 0

@@ -51,7 +51,7 @@ class DatasetSpec(Config):
     max_bad: int = Field(default=100, ge=0)
     documents: Literal["auto", "paragraph", "line", "file"] = "auto"
     document_chars: Positive = 16_384
-    shuffle_window: Positive = 16_384
+    shuffle_window: Positive = 8_192
     ship: bool = False
     prompts: tuple[str, ...] = ()
 
@@ -102,7 +102,7 @@ class DatasetSpec(Config):
         return sorted(files, key=lambda file: file.name)
 
     def _path_files(self) -> list[DataFile]:
-        root = self.path
+        root = self.path.expanduser() if self.path is not None else None
         assert root is not None
         if not root.exists():
             raise DataError(f"{root} does not exist")

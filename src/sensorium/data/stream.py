@@ -15,7 +15,7 @@ from sensorium.data.requests import as_request
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import DataError
 
-_BLOCK_CHARACTERS = 2**25  # a block of the shuffle ends here, however few records it has
+_BLOCK_CHARACTERS = 2**23  # a block of the shuffle ends here, however few records it has
 
 
 @dataclass(frozen=True, slots=True)
