@@ -68,7 +68,9 @@ class Model:
 
     @property
     def processor(self) -> Processor:
-        """What turns messages into tokens and back."""
+        """What turns messages into tokens and back. Raises `RequestError` when the model came without a tokenizer."""
+        if self._pretrained.processor is None:
+            raise RequestError(f"{self.name} came without a tokenizer: it takes token ids only (use logits)")
         return self._pretrained.processor
 
     def chat(
@@ -119,8 +121,6 @@ class Model:
         settings = self._sampling(sampling)
         conversation = _conversation(messages, [*_media(Image, image), *_media(Audio, audio)])
         _only_text(conversation, self.name)
-        if self.processor.template is None:
-            raise RequestError(f"{self.name} has no chat template: it continues text but does not chat (use complete)")
         sequence = self.processor.encode_messages(conversation, add_generation_prompt=True)
         return self._engine.stream(sequence.token_ids.tolist(), settings, cancel=cancel)
 
@@ -141,8 +141,8 @@ class Model:
     ) -> Iterator[Delta]:
         """Continue a text piece by piece; see `complete` and `stream`."""
         settings = self._sampling(sampling)
-        ids = self._document_ids(self.tokenizer.encode(text), ended=False)
-        return self._engine.stream(ids, settings, cancel=cancel)
+        sequence = self.processor.encode_prompt(text)
+        return self._engine.stream(sequence.token_ids.tolist(), settings, cancel=cancel)
 
     def fill_mask(self, text: str, top_k: int = 5) -> list[list[tuple[str, float]]]:
         """What a BERT-family model would put in each mask, written as its tokenizer's mask token (`[MASK]`).
@@ -158,7 +158,8 @@ class Model:
             raise RequestError(f"{self.name} cannot fill masks: it is no BERT-family model with a mask token")
         if not 1 <= top_k <= tokenizer.vocab_size:
             raise RequestError(f"top_k = {top_k} is outside 1..{tokenizer.vocab_size}")
-        ids = self._document_ids(tokenizer.encode(text, controls=True))
+        ends = [[] if end is None else [end] for end in (tokenizer.bos_id, tokenizer.eos_id)]
+        ids = [*ends[0], *tokenizer.encode(text, controls=True), *ends[1]]
         masks = [position for position, token in enumerate(ids) if token == tokenizer.mask_id]
         if not masks:
             mask = tokenizer.decode([tokenizer.mask_id], controls=True)
@@ -184,10 +185,9 @@ class Model:
         Raises:
             RequestError: the text is empty, or longer than the model's context.
         """
-        ids = self.tokenizer.encode(text)
-        if not ids:
+        if not text:
             raise RequestError("the text to embed is empty")
-        return self._engine.embed(self._document_ids(ids))
+        return self._engine.embed(self.processor.encode_text(text).token_ids.tolist())
 
     def save(self, folder: str | Path) -> None:
         """Write a model folder that `load` reads."""
@@ -202,11 +202,6 @@ class Model:
             return SamplingConfig.parse({**defaults, **changes}, "sampling")
         except ConfigError as error:
             raise RequestError(str(error)) from None
-
-    def _document_ids(self, token_ids: list[int], *, ended: bool = True) -> list[int]:
-        """A document as the model was pretrained on it: between the tokenizer's begin and end tokens."""
-        begin, end = self.tokenizer.bos_id, self.tokenizer.eos_id if ended else None
-        return [*([] if begin is None else [begin]), *token_ids, *([] if end is None else [end])]
 
 
 def joined(deltas: Iterator[Delta]) -> list[str]:

@@ -15,10 +15,9 @@ from sensorium.errors import RequestError
 from sensorium.inference.decoding import Decoder
 from sensorium.inference.sampler import Constraint, Sampler, check_token_ids, raw_logprobs
 from sensorium.inference.text import TextStream
-from sensorium.messages import Delta, Done, FinishReason, TextDelta, TokenLogprob
+from sensorium.messages import Delta, Done, FinishReason, TextDelta
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
-from sensorium.processing.tokenizer import Tokenizer
 
 
 class Engine:
@@ -27,7 +26,7 @@ class Engine:
     def __init__(
         self,
         model: Omni,
-        processor: Processor,
+        processor: Processor | None,
         *,
         threads: int | None = None,
         compile: bool | Literal["auto"] = "auto",
@@ -36,7 +35,7 @@ class Engine:
 
         Args:
             model: in eval mode.
-            processor: its tokenizer, and the tokens that end a reply.
+            processor: its tokenizer, and the tokens that end a reply; without one the engine only scores tokens.
             threads: CPU threads to compute with.
             compile: whether to compile the decoding step.
         """
@@ -69,18 +68,18 @@ class Engine:
                 here, before the first delta is asked for.
         """
         token_ids = [int(token) for token in prompt]
-        self._check(token_ids, sampling)
+        processor = self._check(token_ids, sampling)
         room = self._config.max_positions - len(token_ids)
         limit = min(sampling.max_tokens or room, room)
-        stop_ids = frozenset((*self._processor.stop_ids, *sampling.stop_token_ids))
-        known = min(self._config.vocab_size, self._processor.tokenizer.vocab_size)
+        stop_ids = frozenset((*processor.stop_ids, *sampling.stop_token_ids))
+        known = min(self._config.vocab_size, processor.tokenizer.vocab_size)
         replies = [
             _Reply(
                 Sampler(sampling, known, prompt=token_ids, index=index, constraint=constraint),
-                self._processor.tokenizer,
-                sampling,
+                TextStream(processor.tokenizer, sampling.stop, after=token_ids),
                 stop_ids=stop_ids,
                 limit=limit,
+                logprobs=sampling.logprobs,
                 prompt_tokens=len(token_ids),
                 index=index,
             )
@@ -125,7 +124,9 @@ class Engine:
         for reply in replies:
             yield from reply.end("cancelled")
 
-    def _check(self, token_ids: list[int], sampling: SamplingConfig) -> None:
+    def _check(self, token_ids: list[int], sampling: SamplingConfig) -> Processor:
+        if self._processor is None:
+            raise RequestError("this model came without a tokenizer and cannot write (use logits)")
         if not self._config.causal:
             raise RequestError("this model reads in both directions and cannot write (use fill_mask or embed)")
         self._check_tokens(token_ids)
@@ -138,6 +139,7 @@ class Engine:
         check_token_ids("stop_token_ids", sampling.stop_token_ids, self._config.vocab_size)
         if "" in sampling.stop:
             raise RequestError("stop holds an empty string, which would end every reply at once (leave it out)")
+        return self._processor
 
     def _check_tokens(self, token_ids: list[int]) -> None:
         if not token_ids:
@@ -151,20 +153,19 @@ class _Reply:
     def __init__(
         self,
         sampler: Sampler,
-        tokenizer: Tokenizer,
-        sampling: SamplingConfig,
+        text: TextStream,
         *,
         stop_ids: frozenset[int],
         limit: int,
+        logprobs: int | None,
         prompt_tokens: int,
         index: int,
     ) -> None:
         self._sampler = sampler
-        self._tokenizer = tokenizer
-        self._text = TextStream(tokenizer, sampling.stop)
-        self._top = sampling.logprobs
+        self._text = text
         self._stop_ids = stop_ids
         self._limit = limit
+        self._top = logprobs
         self._prompt_tokens = prompt_tokens
         self._index = index
         self.ended = False
@@ -180,7 +181,8 @@ class _Reply:
         if token in self._stop_ids:
             yield from self.end("stop")
             return
-        yield from self._delta(self._text.push(token, self._logprob(scores, token)))
+        top = None if self._top is None else raw_logprobs(scores, token, self._top)
+        yield from self._delta(self._text.push(token, top))
         if self._text.stopped:
             yield from self.end("stop")
         elif len(self._sampler.token_ids) >= self._limit:
@@ -198,9 +200,3 @@ class _Reply:
     def _delta(self, text: str) -> Iterator[Delta]:
         if text:
             yield TextDelta(text, self._index, self._text.logprobs())
-
-    def _logprob(self, scores: torch.Tensor, token: int) -> TokenLogprob | None:
-        if self._top is None:
-            return None
-        logprob, top = raw_logprobs(scores, token, self._top)
-        return TokenLogprob(token, self._tokenizer.decode([token], controls=True), logprob, top)

@@ -14,6 +14,9 @@ from sensorium.errors import RequestError
 Constraint = Callable[[Sequence[int]], Tensor | None]
 """From the tokens of a reply so far to the ones allowed next: a boolean tensor (vocab_size,), or None for all."""
 
+Logprobs = tuple[float, tuple[tuple[int, float], ...]]
+"""The log-probability of a chosen token, and the likeliest tokens with theirs."""
+
 
 class Sampler:
     """Chooses the tokens of one reply, one after another, and remembers them for the penalties.
@@ -121,7 +124,7 @@ class Sampler:
             self._counts[token] += 1
 
 
-def raw_logprobs(logits: Tensor, token: int, top: int) -> tuple[float, tuple[tuple[int, float], ...]]:
+def raw_logprobs(logits: Tensor, token: int, top: int) -> Logprobs:
     """Log-probability (nats) of a token and of the `top` likeliest ones, best first, under the model itself.
 
     They are taken before temperature, penalties and filters, so they say what the model believes, whatever the

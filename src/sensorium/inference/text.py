@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from sensorium.inference.sampler import Logprobs
 from sensorium.messages import TokenLogprob
-from sensorium.processing.tokenizer import StreamDecoder, Tokenizer
+from sensorium.processing.tokenizer import Tokenizer
 
 
 class StopScanner:
@@ -43,8 +44,11 @@ class StopScanner:
 class TextStream:
     """Turns the tokens of one reply into text."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
-        self._decoder: StreamDecoder = tokenizer.stream_decoder()
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str], *, after: Sequence[int] = ()) -> None:
+        """Begin a reply that continues the tokens `after`, whose last character it may complete."""
+        self._decoder = tokenizer.stream_decoder(after)
+        self._tokenizer = tokenizer
+        self._previous: int | None = after[-1] if after else None
         self._scanner = StopScanner(stops)
         self._decoded = 0  # characters decoded so far, those held back included
         self._shown = 0
@@ -55,10 +59,11 @@ class TextStream:
         """Whether a stop string has ended the reply."""
         return self._scanner.stopped
 
-    def push(self, token_id: int, logprob: TokenLogprob | None = None) -> str:
-        """Take the next token; return the text it sets free, possibly none."""
-        if logprob is not None:
-            self._waiting.append((self._decoded, logprob))
+    def push(self, token_id: int, logprobs: Logprobs | None = None) -> str:
+        """Take the next token, with its log-probability if asked for; return the text it sets free, possibly none."""
+        if logprobs is not None:
+            self._waiting.append((self._decoded, TokenLogprob(token_id, self._spelling(token_id), *logprobs)))
+        self._previous = token_id
         return self._pass(self._decoder.push(token_id))
 
     def finish(self) -> str:
@@ -76,6 +81,13 @@ class TextStream:
         while self._waiting and self._waiting[0][0] < self._shown:
             ready.append(self._waiting.popleft()[1])
         return tuple(ready)
+
+    def _spelling(self, token_id: int) -> str:
+        """A token as it reads within a text: some tokenizers drop the space before a text's first word."""
+        before = [] if self._previous is None else [self._previous]
+        return self._tokenizer.decode([*before, token_id], controls=True).removeprefix(
+            self._tokenizer.decode(before, controls=True)
+        )
 
     def _pass(self, text: str) -> str:
         self._decoded += len(text)
