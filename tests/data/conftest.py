@@ -1,0 +1,60 @@
+"""What the data tests share: the real sources, and an encoder small enough to check by eye."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sensorium.messages import Message
+
+BOS, EOS, END = 256, 257, 258
+ROLE_IDS = {"system": 259, "user": 260, "assistant": 261, "tool": 262}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    token_ids: np.ndarray
+    learned: np.ndarray
+
+
+class ByteEncoder:
+    """A token a byte: `bos text eos` for documents, `role text end` for turns, the assistant's words learned."""
+
+    class Tokenizer:
+        @staticmethod
+        def n_bytes(ids: Iterable[int]) -> int:
+            return sum(1 for id_ in ids if id_ < 256)
+
+    tokenizer = Tokenizer()
+
+    def encode_text(self, text: str) -> Encoded:
+        ids = [BOS, *text.encode(), EOS]
+        return Encoded(np.array(ids, np.int32), np.array([False] + [True] * (len(ids) - 1)))
+
+    def encode_messages(self, messages: Sequence[Message]) -> Encoded:
+        ids: list[int] = []
+        learned: list[bool] = []
+        for message in messages:
+            words = [*message.text.encode(), END]
+            ids += [ROLE_IDS[message.role], *words]
+            learned += [False] + [message.role == "assistant"] * len(words)
+        return Encoded(np.array(ids, np.int32), np.array(learned))
+
+
+@pytest.fixture(scope="session")
+def encoder() -> ByteEncoder:
+    return ByteEncoder()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The local mirror of the sources; tests that need it are skipped without one, but not in CI."""
+    mirror = os.environ.get("SENSORIUM_DATA")
+    if mirror and Path(mirror).is_dir():
+        return Path(mirror)
+    if os.environ.get("CI"):
+        pytest.fail(f"SENSORIUM_DATA names no folder ({mirror!r}): CI tests read the real sources")
+    pytest.skip("SENSORIUM_DATA names no local mirror of the sources")
