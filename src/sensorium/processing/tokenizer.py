@@ -73,8 +73,9 @@ class Tokenizer:
         self.pad_id = self._role("pad")
         self.mask_id = self._role("mask")
         self.unk_id = self._role("unk")
-        self.prompt_ids = self._seal.prefix if files.adds_bos is None else [self.bos_id] * bool(files.adds_bos)
-
+        self.prompt_ids = self._seal.prefix
+        if files.adds_bos is not None:
+            self.prompt_ids = [self.bos_id] if files.adds_bos and self.bos_id is not None else []
         self._drops_first_space = reader.drops_first_space
         self.vocab_size = len(self._full)
         self._shown = [b"" if index in self.special_ids else piece for index, piece in enumerate(self._full)]
@@ -175,18 +176,18 @@ class Tokenizer:
             covers in the parts joined.
         """
         marked: list[str] = []
-        places: list[tuple[int, int, int]] = []  # where a part begins when marked, where when plain, its plain length
+        places: list[tuple[int, int, int, bool]] = []  # a part's begin when marked, its begin and length when plain
         position = plain = 0
         for text, control in parts:
             require_unicode(text)
             written = self._seal.mark(text) if control else text
             if text:
                 marked.append(written)
-                places.append((position, plain, len(text)))
+                places.append((position, plain, len(text), control))
             position, plain = position + len(written), plain + len(text)
         encoding = self._seal.encode("".join(marked))
         spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        return np.array(encoding.ids, dtype=np.int32), _unmark(spans, np.array(places).reshape(-1, 3))
+        return np.array(encoding.ids, dtype=np.int32), _unmark(spans, np.array(places, dtype=np.int64).reshape(-1, 4))
 
     def decode(self, ids: Iterable[int], *, controls: bool = False) -> str:
         """The text of token ids; bytes that are not UTF-8 become `�`, ids outside the vocabulary nothing.
@@ -235,12 +236,18 @@ def _table(seal: Seal, reader: PieceReader) -> list[bytes]:
 
 def _unmark(spans: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Map character spans in the marked text to the plain one, where controls are shorter; none comes out empty."""
-    if not len(places):
+    if not len(spans):
         return spans
-    starts, plain, lengths = places.T
+    starts, plain, lengths, is_control = places.T
     last = np.maximum(spans[:, 1] - 1, spans[:, 0])
     first_part = np.searchsorted(starts, spans[:, 0], side="right") - 1
     last_part = np.searchsorted(starts, last, side="right") - 1
     begin = plain[first_part] + np.minimum(spans[:, 0] - starts[first_part], lengths[first_part] - 1)
     end = plain[last_part] + np.minimum(last - starts[last_part], lengths[last_part] - 1) + 1
+    # A control may swallow the blanks beside it: its span is its own all the same.
+    controls = np.append(np.flatnonzero(is_control), len(places))
+    control = controls[np.searchsorted(controls, first_part)]
+    swallows = control <= last_part
+    begin[swallows] = plain[control[swallows]]
+    end[swallows] = (plain + lengths)[control[swallows]]
     return np.stack([begin, end], axis=1)
