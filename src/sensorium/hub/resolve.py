@@ -15,6 +15,7 @@ from sensorium.errors import CheckpointError
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt"]
 _PICKLED = ["*.json", "*.jinja", "*.txt", "pytorch_model*.bin"]
+_UNWANTED = ["*/*", "consolidated*"]  # the same weights again, in other formats
 
 
 def shipped_models() -> dict[str, Path]:
@@ -49,9 +50,9 @@ def resolve_model(name_or_path: str | Path) -> Path:
 
 def _from_hub(repository: str, hint: str) -> Path:
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=_WANTED))
+        folder = Path(snapshot_download(repository, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(repository, allow_patterns=_PICKLED))
+            folder = Path(snapshot_download(repository, allow_patterns=_PICKLED, ignore_patterns=_UNWANTED))
     except LocalEntryNotFoundError:
         reason = "the hub cannot be reached and the local cache does not hold it"
     except HfHubHTTPError as error:
