@@ -54,16 +54,16 @@ class Trainer:
             TrainingError: the loss or the gradient is not a finite number; the weights were not moved by it.
         """
         started = time.perf_counter()
-        stage, step = self.stage, self.step
-        batches = [self._next_batch(index) for index in range(stage.accumulate)]
+        stage = self.stage
+        batches = [self.next_batch(index) for index in range(stage.accumulate)]
         learned = sum(self.objective.count(batch) for batch in batches)
-        loss = self._gradients(batches, max(1, learned))
+        loss = self.gradients(batches, max(1, learned))
         norm = nn.utils.get_total_norm([weight.grad for weight in self.weights.values() if weight.grad is not None])
         loss_value, norm_value = torch.stack((loss, norm.to(loss.dtype))).tolist()  # the step's one synchronisation
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             raise TrainingError(
-                f"stopped at step {step + 1} of stage {stage.name!r}: the loss is {loss_value} and the gradient norm "
-                f"{norm_value} (resume with a smaller lr; the last checkpoint is intact)"
+                f"stopped at step {self.step + 1} of stage {stage.name!r}: the loss is {loss_value}, the gradient norm "
+                f"{norm_value} (begin a new run with a smaller lr); the last checkpoint is intact"
             )
         if stage.clip is not None and norm_value > stage.clip:
             nn.utils.clip_grads_with_norm_(list(self.weights.values()), stage.clip, norm)
@@ -75,7 +75,6 @@ class Trainer:
             self.average.update(self.step)
         taken = time.perf_counter() - started
         self.seconds += taken
-        flops = sum(self.objective.flops(self.model, batch) for batch in batches)
         return StepMetrics(
             stage=stage.name,
             step=self.step,
@@ -86,7 +85,7 @@ class Trainer:
             learned_tokens=learned,
             tokens=self.tokens,
             tokens_per_second=stage.tokens_per_step / taken,
-            mfu=flops / taken / peak_flops,
+            mfu=sum(self.objective.flops(self.model, batch) for batch in batches) / taken / peak_flops,
             seconds=self.seconds,
         )
 
@@ -130,11 +129,12 @@ class Trainer:
         with self.average.in_place() if self.average is not None else nullcontext():
             yield self.model
 
-    def _next_batch(self, index: int) -> Any:
+    def next_batch(self, index: int) -> Any:
+        """The global batch number `index` of the coming step."""
         return self.objective.prepare(next(self.stream), derive(self._seed, "chance", self.step, index))
 
-    def _gradients(self, batches: Sequence[Any], learned: int) -> Tensor:
-        """Leave the summed gradients of all processes on the weights; return the loss per learned token."""
+    def gradients(self, batches: Sequence[Any], learned: int) -> Tensor:
+        """Leave on the weights the gradients of the loss per learned token, over all processes; return that loss."""
         total = torch.zeros((), dtype=torch.float32, device=self.world.device)
         for batch in batches:
             share = moved(share_of(batch, self.world.rank, self.world.size), self.world.device)

@@ -100,14 +100,6 @@ class Stage(Config):
         """Tokens that a step reads, padding counted."""
         return self.rows * self.time * self.accumulate
 
-    @property
-    def validation_data(self) -> tuple[DatasetSpec, ...]:
-        """What to validate on: as given, or the held-out part of every data set that trains on its `train` split."""
-        if self.validation is not None:
-            return self.validation
-        held_out = [spec for spec in self.data if spec.split == "train"]
-        return tuple(spec.model_copy(update={"split": "validation"}) for spec in held_out)
-
 
 class NewDecoder(TransformerConfig):
     """Settings of a fresh model; `vocab_size` 0 stands for the tokenizer's."""

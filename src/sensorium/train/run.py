@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from sensorium.errors import TrainingError
+from sensorium.errors import CheckpointError, ConfigError, TrainingError
 from sensorium.hub.folder import save_pretrained
 from sensorium.hub.pretrained import Pretrained
 from sensorium.processing.processor import Processor
@@ -23,7 +23,7 @@ from sensorium.train.precision import compute_dtype, measure_peak
 from sensorium.train.recipe import Recipe
 from sensorium.train.seeds import derive
 from sensorium.train.start import first_model, prepare_processor, trainable_copy
-from sensorium.train.validation import Validation
+from sensorium.train.validation import Validation, validation_data
 
 
 def train(
@@ -102,17 +102,17 @@ class _Run:
         trainer, watch = self._prepared(pretrained, index)
         model_folder: Path | None = None
         try:
+            self._pick_up(trainer, watch)
+            info = self._info(trainer, index)
+            for callback in watch.callbacks:
+                callback.on_start(info)
             with watch.interrupts:
-                self._pick_up(trainer, watch)
-                info = self._info(trainer, index)
-                for callback in watch.callbacks:
-                    callback.on_start(info)
                 fit(trainer, watch)
             model_folder = self._hand_on(trainer, pretrained, index)
-        except OSError as error:
+        except (OSError, CheckpointError) as error:
             raise TrainingError(
-                f"stopped at step {trainer.step} of stage {trainer.stage.name!r}: {error} "
-                "(the last checkpoint is intact)"
+                f"stopped at step {trainer.step} of stage {trainer.stage.name!r}: {error}; "
+                "the last checkpoint is intact"
             ) from None
         finally:
             trainer.stream.close()
@@ -126,9 +126,13 @@ class _Run:
 
     def _prepared(self, pretrained: Pretrained, index: int) -> tuple[Trainer, Watch]:
         stage, seed = self.recipe.stages[index], derive(self.recipe.seed, "stage", index)
+        if stage.rows < self.world.size:
+            raise ConfigError(
+                f"stage {stage.name!r}: rows = {stage.rows}, below the {self.world.size} processes that share them"
+            )
         objective = make_objective(stage, self.processor, pretrained.model)
         trainer = Trainer(pretrained.model, objective, stage, seed=seed, world=self.world)
-        specs = stage.validation_data
+        specs = validation_data(stage)
         validation = (
             Validation(objective, stage, specs, seed=derive(seed, "validation"), world=self.world) if specs else None
         )

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from sensorium.data.spec import DatasetSpec
+from sensorium.data.stream import RecordStream
+from sensorium.errors import DataError
 from sensorium.nn.omni import Omni
 from sensorium.train.callbacks import ValidationMetrics
 from sensorium.train.distributed import World
@@ -16,6 +18,25 @@ from sensorium.train.objectives import Objective, moved, share_of
 from sensorium.train.precision import autocast
 from sensorium.train.recipe import Stage
 from sensorium.train.seeds import derive
+
+
+def validation_data(stage: Stage) -> tuple[DatasetSpec, ...]:
+    """What a stage validates on: as given, or what is held out of the data sets that train on their `train` split.
+
+    A small data set may hold nothing out; it is then left out of the second.
+    """
+    if stage.validation is not None:
+        return stage.validation
+    held_out = (spec.model_copy(update={"split": "validation"}) for spec in stage.data if spec.split == "train")
+    return tuple(spec for spec in held_out if _has_records(spec))
+
+
+def _has_records(spec: DatasetSpec) -> bool:
+    try:
+        next(RecordStream(spec, shuffle=False, repeat=False))
+    except DataError:
+        return False
+    return True
 
 
 class Validation:
