@@ -80,13 +80,15 @@ class Conversation:
     def _reply(self, messages: list[Message]) -> Iterator[str]:
         kept = self._fitting(messages)
         written: list[str] = []
+        taken = False
         try:
             for delta in self.model.stream(kept, cancel=self.cancel, **self.sampling):
+                taken = True
                 if isinstance(delta, TextDelta):
                     written.append(delta.text)
                     yield delta.text
         finally:
-            if written:
+            if taken:
                 self.messages = [*messages, Message.assistant("".join(written).strip())]
 
     def _fitting(self, messages: list[Message]) -> list[Message]:

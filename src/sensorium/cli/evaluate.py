@@ -10,7 +10,7 @@ import typer
 from sensorium.cli import options
 
 if TYPE_CHECKING:
-    from sensorium.evaluation import Report
+    from sensorium.evaluation.runner import Report
 
 
 def _task_names(incomplete: str) -> list[str]:
@@ -46,12 +46,12 @@ def evaluate(
     sensorium eval gpt2 --task dialogue --seed 1
     ```
     """
-    from sensorium.evaluation import evaluate as run_tasks
-    from sensorium.evaluation import load_task, task_names
+    from sensorium.evaluation.task import load_task, task_names
 
     chosen = [load_task(name) for name in tasks or task_names()]
     loaded = options.load_model(model, device=device, threads=threads)
     from sensorium.cli.progress import example_progress
+    from sensorium.evaluation.runner import evaluate as run_tasks
 
     with example_progress(quiet=as_json) as progress:
         report = run_tasks(loaded, chosen, limit=limit, seed=seed, progress=progress)

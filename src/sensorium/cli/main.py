@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 
 from sensorium.cli import ask, chat, convert, evaluate, info, train
 from sensorium.errors import SensoriumError
@@ -101,10 +102,13 @@ def _run(arguments: list[str]) -> int:
 
 
 def _with_way_out(error: typer.TyperException) -> str:
-    """A complaint about the command line itself, with the command whose --help explains it."""
+    """A complaint about the command line itself, with the value in question and the command whose --help explains."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "sensorium"
-    return f"{error.format_message().rstrip('.')} (see {command} --help)"
+    message = error.format_message().rstrip(".")
+    if isinstance(error.__cause__, ValidationError):
+        message += f", not {error.__cause__.errors()[0]['input']!r}"
+    return f"{message} (see {command} --help)"
 
 
 def _complain(error: BaseException, message: str, code: int) -> int:

@@ -78,13 +78,13 @@ def sampling_from(settings: Iterable[str] | None = None, **values: Any) -> dict[
         key, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"{setting!r} is not a setting (write it as key=value, such as min_p=0.05)")
-        given[key.strip()] = _value(key.strip(), value.strip())
+        given[key.strip()] = _value(key.strip(), value)
     parsed = SamplingConfig.parse(given, "sampling")
     return {key: getattr(parsed, key) for key in given}
 
 
 def _value(key: str, text: str) -> Any:
-    """Numbers and lists as JSON, anything else as words."""
+    """Numbers and lists as JSON, anything else as words (a stop string keeps its spaces)."""
     if key not in SamplingConfig.model_fields:
         raise ConfigError(f"unknown sampling setting {key!r}{nearest(key, SamplingConfig.model_fields)}")
     try:
@@ -96,10 +96,21 @@ def _value(key: str, text: str) -> Any:
 
 def load_model(name: str, *, device: str, threads: int | None) -> Model:
     """The model a command works with; torch is imported here, so that --help and bad options cost nothing."""
-    import torch
-
     from sensorium.api import load
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load(name, device=device, threads=threads)
+    return load(name, device=chosen_device(device), threads=threads)
+
+
+def chosen_device(name: str) -> str:
+    """`auto` as what there is. Raises `ConfigError` for a device that does not exist here."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        raise ConfigError(f"unknown device {name!r} (one of: auto, cpu, cuda, cuda:1, …)") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r}: PyTorch sees no GPU here (use cpu or auto)")
+    return name

@@ -41,7 +41,6 @@ def train(
     torchrun --nproc-per-node 2 -m sensorium train recipes/seedling.yaml --out runs/two
     ```
     """
-    # The recipe is read before torch is imported: a mistake in it shows at once.
     from sensorium.train.recipe import load_recipe
 
     plan = load_recipe(recipe, settings or ())

@@ -35,6 +35,7 @@ class Watcher(Callback):
             disable=not self.console.is_terminal,
         )
         self._bar: TaskID | None = None
+        self._announcement = ""
         self._smooth: dict[str, float] = {}
         self._bits_per_byte: float | None = None
 
@@ -48,10 +49,10 @@ class Watcher(Callback):
         self._progress.stop()
 
     def on_start(self, info: StageInfo) -> None:
-        """Say what is trained on what, and begin the stage's bar."""
+        """Begin the stage's bar. What is trained on what is told with the first news: until then it may yet fail."""
         trained = "" if info.n_trained == info.n_parameters else f" ({info.n_trained:,} of them trained)"
         resumed = f", going on from step {info.step:,}" if info.step else ""
-        self._say(
+        self._announcement = (
             f"stage {info.index + 1} of {info.n_stages}, {info.stage}: {info.n_parameters:,} parameters{trained}, "
             f"{info.horizon:,} steps of {info.tokens_per_step:,} tokens on {info.device} in {info.dtype}, "
             f"{info.processes} process(es) of {info.threads} thread(s){resumed}"
@@ -61,6 +62,7 @@ class Watcher(Callback):
 
     def on_step(self, metrics: StepMetrics) -> None:
         """Move the bar."""
+        self._announce()
         assert self._bar is not None
         for name in ("loss", "tokens_per_second", "mfu"):
             value = getattr(metrics, name)
@@ -91,7 +93,13 @@ class Watcher(Callback):
         speed = f"{smooth['tokens_per_second']:,.0f} tok/s, MFU {smooth['mfu']:.0%}"
         return f"loss {smooth['loss']:.3f}{bits}, {speed}"
 
+    def _announce(self) -> None:
+        if self._announcement:
+            announcement, self._announcement = self._announcement, ""
+            self._say(announcement)
+
     def _say(self, text: str) -> None:
+        self._announce()
         self.console.print(escape(text), soft_wrap=True)
 
 
@@ -113,10 +121,10 @@ class Sampler(Callback):
         return [Sample(prompt, self._write(engine, processor, prompt, chats=chats)) for prompt in prompts]
 
     def _write(self, engine: Engine, processor: Processor, prompt: str, *, chats: bool) -> str:
-        if chats:
-            ids = processor.encode_messages([Message.user(prompt)], add_generation_prompt=True).token_ids.tolist()
-        else:
-            begin = processor.tokenizer.bos_id
-            ids = [*([] if begin is None else [begin]), *processor.tokenizer.encode(prompt)]
-        deltas = engine.stream(ids, self._sampling)
+        sequence = (
+            processor.encode_messages([Message.user(prompt)], add_generation_prompt=True)
+            if chats
+            else processor.encode_prompt(prompt)
+        )
+        deltas = engine.stream(sequence.token_ids.tolist(), self._sampling)
         return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sensorium.data.records import Record
+from sensorium.data.spec import DatasetSpec
 from sensorium.data.stream import RecordStream
 from sensorium.errors import DataError
 from sensorium.evaluation.task import Prompt, Task
@@ -33,27 +34,27 @@ def draw_examples(task: Task, *, limit: int | None, seed: int) -> list[Example]:
     Raises:
         DataError: a source cannot be had, or holds too little for the task.
     """
-    # A choice needs other examples to borrow replies from, however few are asked about.
-    wanted = limit or task.limit
-    pool = wanted if task.parser.kind != "choice" else max(wanted, task.limit, 4 * task.parser.candidates)
     rng = np.random.default_rng(seed)
-    examples = []
-    for spec in task.data:
-        drawn = []
-        for record in RecordStream(spec, seed=seed, repeat=False):
-            example = _example(record, task.prompt, rng)
-            if example is not None:
-                drawn.append(example)
-            if len(drawn) == pool:
-                break
-        examples.append(drawn)
-    mixed = _alternating(examples)[:pool]
-    if not mixed:
+    groups = [_group(task, spec, limit or task.limit, seed, rng) for spec in task.data]
+    examples = _alternating(groups)[: limit or task.limit]
+    if not examples:
         names = ", ".join(spec.name for spec in task.data)
         raise DataError(f"task {task.name}: {names} holds no example of kind {task.prompt.kind!r}")
-    if task.parser.kind == "choice":
-        mixed = _with_candidates(mixed, task, rng)
-    return mixed[:wanted]
+    return examples
+
+
+def _group(task: Task, spec: DatasetSpec, limit: int, seed: int, rng: np.random.Generator) -> list[Example]:
+    """Examples of one data set, which also lend each other their replies where there is a choice."""
+    # However few are asked about, the candidates come from as many as the task usually asks.
+    wanted = max(limit, task.limit) if task.parser.kind == "choice" else limit
+    examples = []
+    for record in RecordStream(spec, seed=seed, repeat=False):
+        example = _example(record, task.prompt, rng)
+        if example is not None:
+            examples.append(example)
+        if len(examples) == wanted:
+            break
+    return _with_candidates(examples, task, rng) if task.parser.kind == "choice" else examples
 
 
 def _example(record: Record, prompt: Prompt, rng: np.random.Generator) -> Example | None:
@@ -91,17 +92,24 @@ def _alternating(groups: Sequence[Sequence[Example]]) -> list[Example]:
 
 
 def _with_candidates(examples: list[Example], task: Task, rng: np.random.Generator) -> list[Example]:
-    """Each example with distinct replies of others beside its own, in random order."""
+    """Each example with distinct replies of others beside its own, in random order.
+
+    A reply that was given to the same words elsewhere is no wrong answer, and is never among the others.
+    """
     n_others = task.parser.candidates - 1
     replies = sorted({example.reference for example in examples})
-    if len(replies) <= n_others:
-        raise DataError(
-            f"task {task.name}: {len(replies)} different replies are too few to choose among "
-            f"{task.parser.candidates} (lower candidates, or give more data)"
-        )
+    answers: dict[str, set[str]] = {}
+    for example in examples:
+        answers.setdefault(example.context[-1].text, set()).add(example.reference)
     complete = []
     for example in examples:
-        others = [reply for reply in replies if reply != example.reference]
+        right = answers[example.context[-1].text]
+        others = [reply for reply in replies if reply not in right]
+        if len(others) < n_others:
+            raise DataError(
+                f"task {task.name}: {len(replies)} different replies are too few to choose among "
+                f"{task.parser.candidates} (lower candidates, or give more data)"
+            )
         picked = [others[index] for index in rng.choice(len(others), n_others, replace=False)]
         candidates = [example.reference, *picked]
         order = rng.permutation(len(candidates))

@@ -95,11 +95,10 @@ def _reply_ids(model: Model, context: Sequence[Message], reply: str) -> tuple[li
     processor = model.processor
     if processor.template is None:
         lines = "".join(f"{message.text}\n" for message in context)
-        prompt = processor.encode_text(lines).token_ids.tolist()
+        prompt: list[int] = processor.encode_prompt(lines).token_ids.tolist()
         end = model.tokenizer.eos_id
-        prompt = prompt[:-1] if end is not None and prompt[-1:] == [end] else prompt
         return prompt, [*prompt, *model.tokenizer.encode(reply), *([] if end is None else [end])]
-    prompt = processor.encode_messages(list(context), add_generation_prompt=True).token_ids.tolist()
+    prompt = processor.encode_messages(context, add_generation_prompt=True).token_ids.tolist()
     sequence = processor.encode_messages([*context, Message.assistant(reply)])
     # What a template writes after the reply's end token is not the model's to say.
     last = int(np.flatnonzero(sequence.learned)[-1]) + 1 if sequence.learned.any() else len(sequence.token_ids)

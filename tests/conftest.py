@@ -1,0 +1,82 @@
+"""What tests of several rooms share: a small model that was really trained, and the real data."""
+
+import itertools
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+# Twenty kinds of talk, each with a reply of its own: what the small model is taught by heart.
+THINGS = ("cat", "dog", "bird", "fish", "bear", "frog", "duck", "goat", "lion", "mouse")
+COLOURS = ("red", "blue", "green", "white", "brown")
+
+
+def small_talk() -> list[dict[str, list[dict[str, str]]]]:
+    """Conversations that a model of a few thousand weights can learn in seconds."""
+    pairs = [("Hello!", "Hello to you!"), ("Bye.", "See you soon.")]
+    for index, thing in enumerate(THINGS):
+        colour = COLOURS[index % len(COLOURS)]
+        pairs += [(f"What is a {thing}?", f"A {thing} is {colour}."), (f"Call the {thing}.", f"Come here, {thing}!")]
+    return [
+        {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+        for question, answer in pairs
+    ]
+
+
+@pytest.fixture(scope="session")
+def talk_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small talk as JSONL."""
+    path = tmp_path_factory.mktemp("talk") / "talk.jsonl"
+    path.write_text("".join(json.dumps(conversation) + "\n" for conversation in small_talk()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def talker(tmp_path_factory: pytest.TempPathFactory, talk_file: Path) -> Path:
+    """The folder of a tiny chat model that knows the small talk by heart."""
+    from sensorium.train import Recipe, train
+
+    data = [{"path": str(talk_file)}]
+    recipe = Recipe.parse(
+        {
+            "name": "talker",
+            "seed": 3,
+            "model": {"dim": 48, "n_layers": 2, "n_heads": 4, "hidden_dim": 96, "max_positions": 96},
+            "tokenizer": {"vocab_size": 420, "data": data},
+            "save_dtype": "float32",
+            "stages": [
+                {
+                    "objective": "chat",
+                    "data": data,
+                    "rows": 4,
+                    "time": 96,
+                    "lr": 1e-2,
+                    "weight_decay": 0.0,
+                    "budget": {"steps": 110},
+                }
+            ],
+        },
+        "talker",
+    )
+    return train(recipe, tmp_path_factory.mktemp("runs") / "talker")
+
+
+@pytest.fixture(scope="session")
+def stories() -> list[str]:
+    """Short texts with enough order in them for a small model to learn."""
+    return [
+        f"Once upon a time there was a {colour} {thing}. The {thing} was {colour} and happy."
+        for thing, colour in itertools.product(THINGS, COLOURS)
+    ]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The local mirror of the sources; without one a test is skipped, but never in CI."""
+    mirror = os.environ.get("SENSORIUM_DATA")
+    if mirror and Path(mirror).is_dir():
+        return Path(mirror)
+    if os.environ.get("CI"):
+        pytest.fail(f"SENSORIUM_DATA names no folder ({mirror!r}): CI tests read the real sources")
+    pytest.skip("SENSORIUM_DATA names no local mirror of the sources")
