@@ -60,7 +60,9 @@ def expressing_family(config: TransformerConfig) -> Family:
             return family
     nearest = min(lost, key=lambda name: len(lost[name]))
     settings = ", ".join(f"{name} = {getattr(config, name)!r}" for name in lost[nearest])
-    raise ConfigError(f"no Hugging Face family can express {settings} (the nearest, {nearest}, lacks it)")
+    raise ConfigError(
+        f"no Hugging Face family can express this model: the nearest, {nearest}, does not know {settings}"
+    )
 
 
 def _differences(ours: TransformerConfig, theirs: TransformerConfig) -> list[str]:
