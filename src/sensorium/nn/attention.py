@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sensorium.config import TransformerConfig
+from sensorium.nn.linear import apply_linear
 from sensorium.nn.norms import make_norm
 from sensorium.nn.positions import Rotation, rotate
 
@@ -144,9 +145,9 @@ class Attention(nn.Module):
             cache: earlier keys and values.
         """
         batch, time, _ = hidden_states.shape
-        queries = self._heads(self.q(hidden_states), self.n_heads)  # (batch, heads, time, head size)
-        keys = self._heads(self.k(hidden_states), self.kv_heads)  # (batch, kv heads, time, head size)
-        values = self._heads(self.v(hidden_states), self.kv_heads)
+        queries = self._heads(apply_linear(self.q, hidden_states), self.n_heads)  # (batch, heads, time, head size)
+        keys = self._heads(apply_linear(self.k, hidden_states), self.kv_heads)  # (batch, kv heads, time, head size)
+        values = self._heads(apply_linear(self.v, hidden_states), self.kv_heads)
         if self.q_norm is not None and self.k_norm is not None:
             queries, keys = self.q_norm(queries), self.k_norm(keys)
         if rotation is not None:
@@ -163,8 +164,7 @@ class Attention(nn.Module):
             scale=self.scale,
             enable_gqa=self.n_heads != self.kv_heads,
         )
-        output: Tensor = self.o(attended.transpose(1, 2).reshape(batch, time, -1))
-        return output
+        return apply_linear(self.o, attended.transpose(1, 2).reshape(batch, time, -1))
 
     def _heads(self, projected: Tensor, heads: int) -> Tensor:
         return projected.view(*projected.shape[:2], heads, self.head_size).transpose(1, 2)

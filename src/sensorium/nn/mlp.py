@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sensorium.config import TransformerConfig
+from sensorium.nn.linear import apply_linear
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class MLP(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """(batch, time, dim) → the same."""
-        up = self.up(hidden_states)  # (batch, time, hidden_dim)
-        inner = self.activation(up) if self.gate is None else self.activation(self.gate(hidden_states)) * up
-        down: Tensor = self.down(inner)
-        return down
+        up = apply_linear(self.up, hidden_states)  # (batch, time, hidden_dim)
+        if self.gate is None:
+            return apply_linear(self.down, self.activation(up))
+        return apply_linear(self.down, self.activation(apply_linear(self.gate, hidden_states)) * up)

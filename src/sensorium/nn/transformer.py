@@ -9,6 +9,8 @@ from torch.utils.checkpoint import checkpoint
 from sensorium.config import TransformerConfig
 from sensorium.errors import RequestError
 from sensorium.nn.attention import Attention, KVCache, Visibility, visibility
+from sensorium.nn.cross_entropy import head_cross_entropy
+from sensorium.nn.linear import apply_linear
 from sensorium.nn.mlp import ACTIVATIONS, MLP
 from sensorium.nn.norms import RMSNorm, make_norm
 from sensorium.nn.positions import RotaryPositions, Rotation, SinusoidalPositions
@@ -38,7 +40,8 @@ class Block(nn.Module):
         if self.pre:
             attended = self.attention(self.attention_norm(hidden_states), positions, rotation, visible, cache)
             hidden_states = hidden_states + self.dropout(attended)
-            return hidden_states + self.dropout(self.mlp(self.mlp_norm(hidden_states)))
+            summed: Tensor = hidden_states + self.dropout(self.mlp(self.mlp_norm(hidden_states)))
+            return summed
         attended = self.attention(hidden_states, positions, rotation, visible, cache)
         hidden_states = self.attention_norm(hidden_states + self.dropout(attended))
         normed: Tensor = self.mlp_norm(hidden_states + self.dropout(self.mlp(hidden_states)))
@@ -87,7 +90,7 @@ class HeadTransform(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """(..., dim) → the same."""
-        transformed: Tensor = self.norm(self.activation(self.linear(hidden_states)))
+        transformed: Tensor = self.norm(self.activation(apply_linear(self.linear, hidden_states)))
         return transformed
 
 
@@ -189,8 +192,7 @@ class Transformer(nn.Module):
         """Scores over the vocabulary: (..., dim) → (..., vocab_size)."""
         if self.head_transform is not None:
             hidden_states = self.head_transform(hidden_states)
-        scores: Tensor = self.head(hidden_states)
-        return scores
+        return apply_linear(self.head, hidden_states)
 
     def loss(
         self,
@@ -206,9 +208,9 @@ class Transformer(nn.Module):
         learned; only learned positions pay for the output matrix.
         """
         hidden_states = self(input_ids, positions=positions, document_ids=document_ids)
-        learned = targets >= 0
-        scores = self.logits(hidden_states[learned]).float()  # (learned, vocab_size)
-        return nn.functional.cross_entropy(scores, targets[learned], reduction="sum")
+        if self.head_transform is not None:
+            hidden_states = self.head_transform(hidden_states)
+        return head_cross_entropy(hidden_states, self.head.weight, self.head.bias, targets)
 
     def n_parameters(self, *, embeddings: bool = True) -> int:
         """Number of weights, shared ones counted once; without the input tables if `embeddings` is false."""
