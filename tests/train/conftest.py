@@ -55,7 +55,7 @@ def write_recipe(tmp_path: Path, corpus: Path) -> RecipeWriter:
             "save_dtype": "float32",
             "model": {**tiny, **(model or {})},
             "tokenizer": {"vocab_size": 320, "data": [{"path": str(corpus)}]},
-            "data": [{"path": str(corpus), "split": "train", "validation_fraction": 0.1}],
+            "data": [{"path": str(corpus), "documents": "paragraph", "split": "train", "validation_fraction": 0.1}],
             "rows": 4,
             "time": 32,
             "budget": {"steps": 6},

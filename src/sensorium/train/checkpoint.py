@@ -91,6 +91,13 @@ class Checkpoints:
         return [path for path in sorted(self.folder.glob("step-*")) if _is_whole(path)]
 
 
+def seed_generators(seed: int) -> None:
+    """Give every generator a start of its own: PyTorch's on all devices, Python's and NumPy's."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
 def random_state(world: World) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state of every generator in use: PyTorch's of all processes, Python's and NumPy's of this one."""
     algorithm, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)

@@ -17,7 +17,7 @@ from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.train.average import Average
 from sensorium.train.callbacks import Callback, Sample, StepMetrics
-from sensorium.train.checkpoint import Checkpoints, Snapshot, random_state, restore_random_state
+from sensorium.train.checkpoint import Checkpoints, Snapshot, random_state, restore_random_state, seed_generators
 from sensorium.train.distributed import World
 from sensorium.train.interrupts import Interrupts
 from sensorium.train.objectives import Objective, moved, share_of
@@ -44,7 +44,7 @@ class Trainer:
         self.weights = self.optimizers.weights
         self.average = Average(self.weights, stage.ema) if stage.ema is not None else None
         self.stream = objective.stream(stage.data, rows=stage.rows, seed=derive(seed, "data"), repeat=True)
-        torch.manual_seed(derive(seed, "dropout", world.rank))
+        seed_generators(derive(seed, "chance", world.rank))
         _configure(model, stage)
 
     def train_step(self, peak_flops: float) -> StepMetrics:

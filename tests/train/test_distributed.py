@@ -1,0 +1,117 @@
+"""Two processes are one: the same gradients, the same run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sensorium.errors import ConfigError
+from sensorium.train import load_recipe, train
+from sensorium.train.distributed import World, joined
+
+# Writes the gradients of one step, then trains; run once alone and once as two processes.
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from sensorium.processing.processor import Processor
+from sensorium.train import load_recipe, train
+from sensorium.train.distributed import joined
+from sensorium.train.loop import Trainer
+from sensorium.train.objectives import make_objective
+from sensorium.train.start import first_model, prepare_processor
+
+recipe, out = load_recipe(sys.argv[1]), Path(sys.argv[2])
+with joined("cpu") as world:
+    if world.is_main:
+        out.mkdir()
+        prepare_processor(recipe, out)
+    world.wait()
+    processor = Processor.load(out)
+    model = first_model(recipe, processor, world.device).model
+    stage = recipe.stages[0]
+    trainer = Trainer(model, make_objective(stage, processor, model), stage, seed=1, world=world)
+    batches = [trainer.next_batch(0), trainer.next_batch(1)]
+    loss = trainer.gradients(batches, sum(trainer.objective.count(batch) for batch in batches))
+    found = {name: weight.grad for name, weight in trainer.weights.items()}
+    save_file({**found, "loss": loss}, out / f"gradients-{world.rank}.safetensors")
+    train(recipe, out / "run", device="cpu", threads=1)
+"""
+
+
+def start(recipe: Path, out: Path, processes: int) -> list[subprocess.Popen[bytes]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(recipe), str(out)],
+            env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+        )
+        for rank in range(processes)
+    ]
+
+
+def relative_distance(left: torch.Tensor, right: torch.Tensor) -> float:
+    return float((left - right).norm() / right.norm().clamp_min(1e-12))
+
+
+def test_two_processes_give_the_gradients_and_the_run_of_one(tmp_path: Path, write_recipe: Callable[..., Path]) -> None:
+    # Five rows do not divide by two: the shares are uneven, and so are their learned tokens.
+    recipe = write_recipe(rows=5, accumulate=2, budget={"steps": 4}, save_every=2, clip=0.1, ema=0.9)
+    runs = {count: start(recipe, tmp_path / str(count), count) for count in (1, 2)}
+    for processes in runs.values():
+        assert [process.wait(timeout=240) for process in processes] == [0] * len(processes)
+    alone = load_file(tmp_path / "1" / "gradients-0.safetensors")
+    for rank in (0, 1):
+        together = load_file(tmp_path / "2" / f"gradients-{rank}.safetensors")
+        assert together.keys() == alone.keys()
+        assert all(relative_distance(together[name], alone[name]) < 1e-4 for name in alone)
+    models = {count: load_file(tmp_path / str(count) / "run" / "model" / "model.safetensors") for count in (1, 2)}
+    assert all(relative_distance(models[2][name], models[1][name]) < 1e-4 for name in models[1])
+    last = tmp_path / "2" / "run" / "stages" / "0-causal" / "checkpoints" / "step-00000004"
+    random_states = load_file(last / "random.safetensors")["torch"]
+    assert random_states.shape[0] == 2
+    assert not torch.equal(random_states[0], random_states[1])  # each process drops out places of its own
+
+
+def test_a_lone_process_is_a_world_of_one() -> None:
+    with joined("cpu") as world:
+        assert world == World(0, 1, torch.device("cpu"))
+        assert world.is_main
+        numbers = torch.tensor([2.0])
+        assert world.sum(numbers).item() == 2.0
+        assert world.share(3.5) == 3.5
+        assert [tensor.item() for tensor in world.gather(numbers)] == [2.0]
+
+
+@pytest.mark.parametrize(("device", "message"), [("gpu", "unknown device 'gpu'"), ("meta", "cannot train")])
+def test_an_unknown_device_is_refused(device: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message), joined(device):
+        pass
+
+
+def test_more_processes_than_rows_are_refused(
+    tmp_path: Path, write_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import contextmanager
+
+    @contextmanager
+    def crowd(_: str) -> Any:
+        yield World(0, 3, torch.device("cpu"))
+
+    monkeypatch.setattr("sensorium.train.run.joined", crowd)
+    monkeypatch.setattr(World, "wait", lambda _: None)
+    with pytest.raises(ConfigError, match="rows = 2, below the 3 processes that share them"):
+        train(load_recipe(write_recipe(rows=2)), tmp_path / "run", device="cpu")
