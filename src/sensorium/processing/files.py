@@ -53,14 +53,12 @@ class TokenizerFiles:
         spec: dict[str, Any],
         roles: Mapping[str, str],
         text: str | None = None,
-        extra: frozenset[str] = frozenset(),
         adds_bos: bool | None = None,
     ) -> Self:
-        """From a parsed `tokenizer.json`, the roles of its tokens, and the spellings of further special tokens."""
+        """From a parsed `tokenizer.json`, the roles of its tokens, and its text where it is to be kept as it is."""
         entries = sorted(spec.get("added_tokens") or (), key=lambda entry: int(entry["id"]))
         added = {str(entry["content"]): dict(entry) for entry in entries if entry["content"]}
-        declared = frozenset(name for name, entry in added.items() if entry.get("special"))
-        special = declared | (added.keys() & {*extra, *roles.values()})
+        special = frozenset(name for name, entry in added.items() if entry.get("special") or name in roles.values())
         written = json.dumps(spec, ensure_ascii=False, indent=2) if text is None else text
         return cls(written, spec, dict(roles), added, special, adds_bos)
 
@@ -96,20 +94,21 @@ def read_folder(folder: Path) -> TokenizerFiles:
     else:
         raise CheckpointError(f"{folder} has no tokenizer.json (nor GPT-2's vocab.json and merges.txt)")
     try:
-        before = len(spec.get("added_tokens") or ())
+        before = json.dumps(spec.get("added_tokens"))
         _declare(spec, config.get("added_tokens_decoder") or {})
         vocabulary = _vocabulary(spec)
-        known = {str(entry["content"]) for entry in spec["added_tokens"]}
-        if text is None:
-            known |= vocabulary.keys()
+        declared = {str(entry["content"]) for entry in spec["added_tokens"]}
+        known = declared if text is not None else declared | vocabulary.keys()
         roles = {role: name for role in _ROLES if (name := _role(named, role, customary[role], known, vocabulary))}
-        extra = frozenset(_spelling(name) or "" for name in named.get("additional_special_tokens") or ())
-        for name in sorted({*roles.values(), *extra} & vocabulary.keys() - known):
+        extra = {_spelling(name) or "" for name in named.get("additional_special_tokens") or ()}
+        for name in sorted({*roles.values(), *extra} & vocabulary.keys() - declared):
             spec["added_tokens"].append(_entry(vocabulary[name], name))
+        for entry in spec["added_tokens"]:
+            entry["special"] = bool(entry.get("special")) or entry["content"] in {*roles.values(), *extra}
         adds_bos = config.get("add_bos_token")
-        if len(spec["added_tokens"]) != before:
+        if json.dumps(spec["added_tokens"]) != before:
             text = None
-        return TokenizerFiles.of(spec, roles, text, extra, adds_bos if isinstance(adds_bos, bool) else None)
+        return TokenizerFiles.of(spec, roles, text, adds_bos if isinstance(adds_bos, bool) else None)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a tokenizer file: {type(error).__name__} {error}") from None
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jinja2 import TemplateError, TemplateSyntaxError, nodes
+from jinja2 import TemplateError, TemplateSyntaxError, Undefined, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
@@ -24,7 +24,7 @@ from jinja2.visitor import NodeTransformer
 from sensorium.errors import CheckpointError, DataError
 from sensorium.processing.files import one_line
 
-MAX_TURNS = 1_000_000
+MAX_TURNS = 100_000
 MAX_CHARACTERS = 16_000_000
 _MAX_NUMBER = 1_000_000
 _MAX_SOURCE = 1_000_000
@@ -104,6 +104,9 @@ class _Environment(ImmutableSandboxedEnvironment):
             "raise_exception": _raise_exception,
             "strftime_now": _strftime_now,
         }
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+        raise SecurityError(f"reading {attribute!r} of a {type(obj).__name__}")
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         _check_size(operator, left, right)

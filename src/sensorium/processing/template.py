@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 
 from sensorium.errors import DataError, RequestError
 from sensorium.messages import ROLES, Image, Message, Text
@@ -42,8 +44,8 @@ class ChatTemplate:
     """A chat template that nobody can break out of by what they write.
 
     A checkpoint's template pastes messages between control tokens as text, so that `<|im_end|>` inside a message would
-    end it. Here every spelling of a control is broken by a secret string before rendering, and only spellings that
-    come out whole, outside any message, are the template's own.
+    end it. Here every spelling of a control is broken by a mark before rendering, every message stands between marks,
+    and only spellings that come out whole, outside any message, are the template's own.
 
     Args:
         source: Jinja, as `transformers` runs it.
@@ -62,14 +64,14 @@ class ChatTemplate:
         self, source: str, controls: Collection[str], variables: Mapping[str, str], ends: Collection[str] = ()
     ) -> None:
         self.source = source
-        self._marks = _Marks()
-        self._template = CompiledTemplate(source, (self._marks.generation, self._marks.generation_end))
+        self._generation = (secret(), secret())
+        self._template = CompiledTemplate(source, self._generation)
         self._variables = {"tools": None, "documents": None} | dict(variables)
-        spellings = "|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or r"(?!)"
-        # In any case of letters, lest a template that lowers its text mends what was not broken.
-        self._spelled = re.compile(f"(?=(?:{spellings}))(.)", re.DOTALL | re.IGNORECASE)
-        self._cut = re.compile(f"({'|'.join(self._marks.borders)}|(?:{spellings})(?!{self._marks.within}))")
         self._controls = frozenset(controls)
+        self._spellings = "|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or r"(?!)"
+        # In any case of letters, lest a template that lowers its text mends what was not broken.
+        self._spelled = re.compile(f"(?=(?:{self._spellings}))(.)", re.DOTALL | re.IGNORECASE)
+        self._last_cut: tuple[_Marks | None, re.Pattern[str]] = (None, self._spelled)
         self.end_of_turn = self._find_end_of_turn()
         self._ends = frozenset(ends) | {self.end_of_turn}
 
@@ -91,24 +93,55 @@ class ChatTemplate:
                 when it alters the assistant's words so that they cannot be told from its own.
             RequestError: when a message holds an image or audio.
         """
-        segments = list(self._segments(self._rendered(messages, add_generation_prompt)))
-        return _with_turn_ends(segments, self._ends, self._template.marks_generation)
+        return _with_turn_ends(
+            self._stretches(messages, add_generation_prompt), self._ends, self._template.marks_generation
+        )
 
-    def _rendered(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+    def _stretches(self, messages: Sequence[Message], add_generation_prompt: bool) -> list[_Stretch]:
+        """The rendered text, cut at the borders of messages and at the control tokens that are the template's own."""
+        texts = [words_of(message) for message in messages]
+        marks = _Marks.apart_from(texts)
+        cut = self._cut(marks)
+        speaker: str | None = None
+        generated = False
+        stretches = []
+        for piece in cut.split(self._rendered(messages, texts, marks, add_generation_prompt)):
+            if piece in marks.openings:
+                speaker = marks.openings[piece]
+            elif piece == marks.closing:
+                speaker = None
+            elif piece in self._generation:
+                generated = piece == self._generation[0]
+            elif piece or speaker is not None:  # an empty message is one too
+                control = speaker is None and piece in self._controls
+                stretches.append(_Stretch(piece.replace(marks.within, ""), control, speaker, generated))
+        return stretches
+
+    def _cut(self, marks: _Marks) -> re.Pattern[str]:
+        """What parts a rendered text: borders of messages and of generation, and controls that are whole."""
+        known, pattern = self._last_cut
+        if known is not marks:
+            controls = f"(?:{self._spellings})(?!{marks.within})"
+            pattern = re.compile(f"({marks.borders}|{'|'.join(self._generation)}|{controls})")
+            self._last_cut = (marks, pattern)
+        return pattern
+
+    def _rendered(
+        self, messages: Sequence[Message], texts: Sequence[str], marks: _Marks, add_generation_prompt: bool
+    ) -> str:
         """The text with marks around each message, or without them where the template would notice them."""
-        broken = [self._spelled.sub(rf"\1{self._marks.within}", words_of(message)) for message in messages]
+        broken = [self._spelled.sub(rf"\1{marks.within}", text) for text in texts]
         plain = self._run(messages, broken, add_generation_prompt)
-        for mark in (self._marks.around, self._marks.inside):
+        for mark in (marks.around, marks.inside):
             marked = [mark(text, message.role) for message, text in zip(messages, broken, strict=True)]
             try:
                 text = self._run(messages, marked, add_generation_prompt)
             except DataError:
                 continue
-            if self._marks.without(text) == self._marks.without(plain):
+            if marks.paired(text) and marks.without(text) == plain:
                 return text
-        if not (add_generation_prompt or self._template.marks_generation) and any(
-            m.role == "assistant" for m in messages
-        ):
+        learns = any(message.role == "assistant" for message in messages) and not add_generation_prompt
+        if learns and not self._template.marks_generation:
             raise DataError(
                 "the chat template alters the assistant's words, so they cannot be learned "
                 "(put {% generation %} … {% endgeneration %} around them)"
@@ -121,27 +154,11 @@ class ChatTemplate:
             self._variables | {"messages": plain, "add_generation_prompt": add_generation_prompt}
         )
 
-    def _segments(self, rendered: str) -> Iterator[_Stretch]:
-        """Cut a rendered text at its marks and at the control tokens that are the template's own."""
-        marks = self._marks
-        speaker: str | None = None
-        generated = False
-        for piece in self._cut.split(rendered):
-            if piece in marks.openings:
-                speaker = marks.openings[piece]
-            elif piece == marks.closing:
-                speaker = None
-            elif piece in (marks.generation, marks.generation_end):
-                generated = piece == marks.generation
-            elif piece or speaker is not None:  # an empty message is one too
-                control = speaker is None and piece in self._controls
-                yield _Stretch(piece.replace(marks.within, ""), control, speaker, generated)
-
     def _find_end_of_turn(self) -> str | None:
         """Try a conversation: the control after the assistant's words, the same in the middle and at the end."""
         turns = [Message.user("1"), Message.assistant("2")] * 2
         try:
-            stretches = list(self._segments(self._rendered(turns, add_generation_prompt=False)))
+            stretches = self._stretches(turns, add_generation_prompt=False)
         except DataError:
             return None
         ends = set()
@@ -168,15 +185,29 @@ class _Stretch:
     generated: bool
 
 
-class _Marks:
-    """Strings that nobody can guess, to find one's way in a rendered text."""
+_PRIVATE = re.compile("[\U000f0000-\U000ffffd]")
 
-    def __init__(self) -> None:
-        self.within, self.closing, self.generation, self.generation_end = (secret() for _ in range(4))
-        self.openings = {secret(): role for role in ROLES}
-        self._opening_of = {role: mark for mark, role in self.openings.items()}
-        self.borders = (*self.openings, self.closing, self.generation, self.generation_end)
-        self._border = re.compile("|".join(self.borders))
+
+class _Marks:
+    """Characters to find one's way by in a rendered text: private-use ones, which no filter alters."""
+
+    def __init__(self, characters: Sequence[str]) -> None:
+        self.within, self.closing, *openings = characters
+        self.openings = dict(zip(openings, ROLES, strict=True))
+        self._opening_of = dict(zip(ROLES, openings, strict=True))
+        self.borders = f"[{self.closing}{''.join(openings)}]"
+        self._border = re.compile(self.borders)
+
+    @classmethod
+    def apart_from(cls, texts: Sequence[str]) -> _Marks:
+        """Marks that occur in none of the texts: chosen after they are known, so nobody can write them."""
+        return cls._choose(frozenset(character for text in texts for character in _PRIVATE.findall(text)))
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def _choose(taken: frozenset[str]) -> _Marks:
+        free = (chr(code) for code in range(0xF0000, 0xFFFFE) if chr(code) not in taken)
+        return _Marks(list(islice(free, 2 + len(ROLES))))
 
     def around(self, text: str, role: str) -> str:
         """Marks at the very ends of a message."""
@@ -189,6 +220,11 @@ class _Marks:
             return text
         before, after = text.split(words, 1)
         return f"{before}{self.around(words, role)}{after}"
+
+    def paired(self, text: str) -> bool:
+        """Whether each opening mark is followed by a closing one, and nothing else."""
+        found = self._border.findall(text)
+        return len(found) % 2 == 0 and all((mark == self.closing) == bool(i % 2) for i, mark in enumerate(found))
 
     def without(self, text: str) -> str:
         """A text without its marks."""
