@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 MODEL ?= seedling
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help chat install test lint types contracts format check clean

@@ -47,10 +47,11 @@ def document_cost(model: Model, text: str) -> Cost:
 def reply_cost(model: Model, context: Sequence[Message], reply: str) -> Cost:
     """Bits of a reply and its end token after a conversation, whose oldest turns go where the context is too short.
 
-    A model without a chat template reads the conversation as lines of plain text.
+    A turn and a reply that alone exceed the context are read in windows, as documents are. A model without a chat
+    template reads the conversation as lines of plain text.
 
     Raises:
-        RequestError: the model does not predict what comes next, or the reply alone exceeds its context.
+        RequestError: the model does not predict what comes next.
     """
     prompt, whole = _reply_ids(model, context, reply)
     longest = model.config.decoder.max_positions
@@ -58,8 +59,6 @@ def reply_cost(model: Model, context: Sequence[Message], reply: str) -> Cost:
     while len(whole) > longest and len(turns) > 1:
         turns.pop(1 if turns[0].role == "system" and len(turns) > 2 else 0)
         prompt, whole = _reply_ids(model, turns, reply)
-    if len(whole) > longest:
-        raise RequestError(f"a turn and its reply of {len(whole)} tokens exceed the model's context of {longest}")
     paid = _cost(model, whole, range(len(prompt), len(whole)))
     return Cost(paid.bits, len(reply.encode("utf-8")))
 
