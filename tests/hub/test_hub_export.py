@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 import transformers
 from torch import Tensor
@@ -233,3 +234,61 @@ def test_an_export_never_overwrites_other_files(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"already holds 'notes.txt'"):
         export_hf(grown({}), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_berts_word_pieces_travel_too(tmp_path: Path, build: Build) -> None:
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "the",
+        "cat",
+        "sat",
+        "##s",
+        "on",
+        "a",
+        "mat",
+        ".",
+        "un",
+        "##do",
+    ]
+    engine = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    engine.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
+    engine.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    engine.decoder = tokenizers.decoders.WordPiece()
+    engine.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    roles = {f"{role.lower()}_token": f"[{role}]" for role in ("PAD", "UNK", "CLS", "SEP", "MASK")}
+    original = transformers.PreTrainedTokenizerFast(tokenizer_object=engine, **roles)
+    original.save_pretrained(tmp_path / "theirs")
+    build("bert").save_pretrained(tmp_path / "theirs")
+
+    pretrained = load_pretrained(tmp_path / "theirs")
+    export_hf(pretrained, tmp_path / "back")
+    back = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
+    assert pretrained.processor is not None
+    for text in ("The cats sat on a mat.", "undo a cat", "the dog"):
+        assert back(text).input_ids == original(text).input_ids
+        assert pretrained.processor.tokenizer.encode(text) == original.encode(text, add_special_tokens=False)
+    assert (back.mask_token_id, back.pad_token_id, back.cls_token_id) == (4, 0, 2)
+
+
+def test_gpt2s_two_files_travel_too(tmp_path: Path, build: Build) -> None:
+    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {piece: n for n, piece in enumerate([*letters, "th", "the", "Ġthe", "<|endoftext|>"])}
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "theirs" / "merges.txt").write_text("#version: 0.2\nt h\nth e\nĠ the\n")
+    original = transformers.GPT2Tokenizer.from_pretrained(tmp_path / "theirs")
+    build("gpt2", vocab_size=len(vocabulary)).save_pretrained(tmp_path / "theirs")
+
+    pretrained = load_pretrained(tmp_path / "theirs")
+    export_hf(pretrained, tmp_path / "back")
+    back = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
+    assert pretrained.processor is not None
+    for text in ("the other the", "你好 the\n"):
+        assert back.encode(text) == original.encode(text) == pretrained.processor.tokenizer.encode(text)
+    assert back.eos_token_id == vocabulary["<|endoftext|>"]

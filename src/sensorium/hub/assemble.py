@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from sensorium.config import ModelConfig, nearest
 from sensorium.errors import CheckpointError
@@ -41,8 +43,20 @@ class Piece:
 
 def blank_model(config: ModelConfig) -> Omni:
     """A model whose weights take no memory yet (on `meta`)."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         return Omni(config)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of first weights: on `meta` it would draw nothing, yet import sympy (80 MB, seconds)."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def expected_shapes(model: Omni) -> dict[str, tuple[int, ...]]:
