@@ -1,0 +1,125 @@
+"""Every example is a complete program of fewer than 60 lines, and runs."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def example(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Runs a program of examples/ with arguments and gives what it printed."""
+
+    def run(name: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory, stories: list[str]) -> Path:
+    """A GPT-2 as published: `vocab.json`, `merges.txt`, weights by transformers."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        stories, trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"])
+    )
+    tokenizer.model.save(str(folder))
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=320, n_positions=256, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory, stories: list[str]) -> Path:
+    """A BERT as published: `tokenizer.json`, weights by transformers."""
+    folder = tmp_path_factory.mktemp("bert")
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(stories, trainers.WordPieceTrainer(vocab_size=120, special_tokens=specials))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair=None, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    size = tokenizer.get_vocab_size()
+    config = BertConfig(
+        vocab_size=size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+def test_each_is_short_complete_and_tested() -> None:
+    tested = set(re.findall(r'example\(\s*"(\w+\.py)"', Path(__file__).read_text(encoding="utf-8")))
+    programs = sorted(EXAMPLES.glob("*.py"))
+    assert {program.name for program in programs} == tested
+    for program in programs:
+        text = program.read_text(encoding="utf-8")
+        assert text.count("\n") < 60, program.name
+        assert f"python examples/{program.name}" in text
+
+
+def test_answer_questions(example, gpt2: Path) -> None:
+    out = example("answer_questions.py", "What is red?", "--model", gpt2, "--max-tokens", 4)
+    assert out.startswith("What is red?\n-> ")
+    assert out == example("answer_questions.py", "What is red?", "--model", gpt2, "--max-tokens", 4)
+
+
+def test_continue_dialogue(example, talker: Path) -> None:
+    out = example("continue_dialogue.py", "What is a cat?", "--model", talker, "--temperature", 0.01, "--n", 2)
+    assert out == "1. A cat is red.\n2. A cat is red.\n"
+    with pytest.raises(SystemExit):
+        example("continue_dialogue.py", "Hello!", "Hello to you!", "--model", talker)
+
+
+def test_fill_mask(example, bert: Path) -> None:
+    lines = example("fill_mask.py", "The [MASK] was [MASK] .", "--model", bert, "--top-k", 3).splitlines()
+    assert [line for line in lines if line.startswith("mask")] == ["mask 1:", "mask 2:"]
+    shares = [float(line.split()[0].rstrip("%")) for line in lines if not line.startswith("mask")]
+    assert len(shares) == 6
+    assert shares[:3] == sorted(shares[:3], reverse=True)
+
+
+def test_bidirectional_encoder(example) -> None:
+    out = example("bidirectional_encoder.py", "--steps", 250)
+    # A model that sees only the first token is right half of the time.
+    assert float(out.split()[-1]) > 0.9
+
+
+def test_pretrain_on_text(example, tmp_path: Path, stories: list[str]) -> None:
+    (tmp_path / "book.txt").write_text("\n\n".join(stories * 4), encoding="utf-8")
+    sizes = ["--dim", 32, "--vocab-size", 400, "--steps", 3]
+    out = example("pretrain_on_text.py", tmp_path / "book.txt", "--out", tmp_path / "run", *sizes)
+    assert out.startswith("Once upon a time")
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_finetune_on_chat(example, talker: Path, tmp_path: Path) -> None:
+    line = (
+        '{"messages": [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "Come here, cat!"}]}\n'
+    )
+    (tmp_path / "talk.jsonl").write_text(line * 20, encoding="utf-8")
+    options = ["--model", talker, "--out", tmp_path / "run", "--steps", 40, "--lr", 0.005]
+    out = example("finetune_on_chat.py", tmp_path / "talk.jsonl", *options)
+    assert "> Hello!\nCome here, cat!\n" in out
