@@ -36,7 +36,7 @@ def with_gradients(built: Omni, seed: int = 1) -> Omni:
     return built
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 20), (2, 20, 8)])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 20), (2, 20, 8), (2, 16, 40), (2, 40, 16)])
 def test_orthogonalised_matrices_keep_their_directions_and_lose_their_sizes(shape: tuple[int, int, int]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     u, before, vh = torch.linalg.svd(matrices, full_matrices=False)

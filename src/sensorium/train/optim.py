@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.errors import ConfigError
+from sensorium.nn.linear import has_fast_product, product
 from sensorium.train.recipe import Stage
 
 # Coefficients of the quintic that pushes every singular value towards 1 (Jordan et al. 2024, Muon).
@@ -27,16 +28,32 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
         (count, rows, columns). Computed in bfloat16 on a GPU, in the input's dtype on a CPU, where bfloat16
         products are hundreds of times slower (and where `torch.optim.Muon` insists on them).
     """
-    a, b, c = QUINTIC
     x = matrices.bfloat16() if matrices.is_cuda else matrices
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    x = torch.stack([_polished(one, iterations) for one in x]) if has_fast_product(x[0]) else _iterated(x, iterations)
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+def _iterated(x: Tensor, iterations: int) -> Tensor:
+    """The quintic on (count, rows, columns), as one batch."""
+    a, b, c = QUINTIC
     for _ in range(iterations):
         gram = x @ x.mT  # (count, rows, rows)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).to(matrices.dtype)
+    return x
+
+
+def _polished(x: Tensor, iterations: int) -> Tensor:
+    """The same on one matrix, by the CPU's fast product: half the time."""
+    a, b, c = QUINTIC
+    x = x.T.contiguous()  # (columns, rows): a product takes its right side transposed, and the Gram matrix is symmetric
+    for _ in range(iterations):
+        gram = product(x.T, x.T)  # (rows, rows)
+        x = product(x, product(gram, gram).mul_(c).add_(gram, alpha=b)).add_(x, alpha=a)
+    return x.T
 
 
 class Muon(torch.optim.Optimizer):
