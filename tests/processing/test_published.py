@@ -1,6 +1,7 @@
 """Tokenizers and chat templates of published checkpoints, against `transformers` itself."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GPT2Tokenizer
 
+from sensorium.data.sources import source
 from sensorium.errors import CheckpointError
 from sensorium.messages import Message
 from sensorium.processing import Processor, Tokenizer
@@ -207,6 +209,26 @@ def test_gpt2_files_without_tokenizer_json(tmp_path: Path) -> None:
     processor = Processor.load(tmp_path)
     assert processor.template is None
     assert processor.stop_ids == (ours.eos_id,)
+
+
+def test_the_real_gpt2_vocabulary(tmp_path: Path) -> None:
+    if not os.environ.get("SENSORIUM_DATA") and not os.environ.get("CI"):
+        pytest.skip("SENSORIUM_DATA names no mirror of the sources")
+    vocabs = source("checkpoints").fetch() / "vocabs"
+    shutil.copy(vocabs / "gpt2_encoder.json", tmp_path / "vocab.json")
+    shutil.copy(vocabs / "gpt2_vocab.bpe", tmp_path / "merges.txt")
+    theirs = GPT2Tokenizer.from_pretrained(tmp_path)
+    ours = Tokenizer.load(tmp_path)
+    assert ours.encode("Hello, my dog is cute") == [15496, 11, 616, 3290, 318, 13779]
+    assert (ours.vocab_size, ours.eos_id) == (50257, 50256)
+    for text in (
+        "It's raining; 你好，今天天气很好。",
+        "  two  spaces\n\n\tdon't I'LL 123456 🎉 naïve e\u0301",
+        "<|endoftext",
+    ):
+        assert ours.encode(text) == theirs(text).input_ids
+        assert ours.decode(ours.encode(text)) == text
+    assert ours.eos_id not in ours.encode("<|endoftext|>")
 
 
 def test_imported_processors_survive_saving(chat_folder: Path, tmp_path: Path) -> None:

@@ -125,6 +125,44 @@ def test_words_that_a_template_alters_are_not_learned_in_silence() -> None:
     assert "a1<" in text_of(chat, TURNS, prompt=True)
 
 
+REASONING_TEMPLATE = """\
+{%- for message in messages %}
+    {%- if message.role == 'user' and not message.content.startswith('Tool:') %}
+        {{- '<|im_start|>user\\n' + message.content + '<|im_end|>\\n' }}
+    {%- elif message.role == 'user' %}
+        {{- '<|im_start|>tool\\n' + message.content + '<|im_end|>\\n' }}
+    {%- else %}
+        {%- set thought = '' %}
+        {%- set words = message.content %}
+        {%- if '[/thought]' in words %}
+            {%- set thought = words.split('[/thought]')[0].rstrip('\\n').split('[thought]')[-1].lstrip('\\n') %}
+            {%- set words = words.split('[/thought]')[-1].lstrip('\\n') %}
+        {%- endif %}
+        {%- if loop.last %}
+            {{- '<|im_start|>assistant\\n<think>' + thought + '</think>' + words.lstrip('\\n') + '<|im_end|>\\n' }}
+        {%- else %}
+            {{- '<|im_start|>assistant\\n' + words + '<|im_end|>\\n' }}
+        {%- endif %}
+    {%- endif %}
+{%- endfor %}
+"""
+
+
+@pytest.mark.parametrize("user", ["hello", "Tool: 5", "\nTool: 5"])
+@pytest.mark.parametrize("reply", ["ok", "\n\nok\n", " ok "])
+def test_a_template_that_looks_into_messages_sees_them(user: str, reply: str, published: Callable[[str], Path]) -> None:
+    theirs = AutoTokenizer.from_pretrained(published("qwen"))
+    processor = Processor(Processor.load(published("qwen")).tokenizer, REASONING_TEMPLATE)
+    messages = [Message.user(user), Message.assistant("first"), Message.user(user), Message.assistant(reply)]
+    expected = theirs.apply_chat_template(
+        [message.to_dict() for message in messages], chat_template=REASONING_TEMPLATE, return_dict=False
+    )
+    sequence = processor.encode_messages(messages)
+    assert sequence.token_ids.tolist() == expected
+    learned = processor.tokenizer.decode(sequence.token_ids[sequence.learned], controls=True)
+    assert learned == f"first<|im_end|>{reply.lstrip(chr(10))}<|im_end|>"
+
+
 def test_generation_marks_decide_when_they_are_there(published: Callable[[str], Path]) -> None:
     source = (
         "{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|>assistant\n"

@@ -36,7 +36,8 @@ class PieceReader:
     def __init__(self, decoder: Mapping[str, Any] | None) -> None:
         self.steps: list[Mapping[str, Any]] = [{"type": "Words"}] if decoder is None else list(_flatten(decoder))
         self.drops_first_space = False
-        self._bytes = byte_alphabet()
+        # Characters of no byte go where Latin-1 does not reach.
+        self._bytes = dict.fromkeys(range(256), "\uffff") | {ord(c): chr(byte) for c, byte in byte_alphabet().items()}
         for step in self.steps:
             kind = step.get("type")
             if kind not in _KINDS:
@@ -55,8 +56,10 @@ class PieceReader:
         for step in self.steps:
             kind = step["type"]
             if kind == "ByteLevel":
-                known = [self._bytes.get(character) for character in piece]
-                return bytes(b for b in known if b is not None) if None not in known else piece.encode()
+                try:
+                    return piece.translate(self._bytes).encode("latin-1")
+                except UnicodeEncodeError:
+                    return piece.encode()
             if kind == "ByteFallback" and (match := _BYTE_PIECE.fullmatch(piece)):
                 return bytes([int(match[1], 16)])
             if kind == "Replace" and isinstance(pattern := step["pattern"].get("String"), str):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, product
 
 from sensorium.errors import DataError, RequestError
 from sensorium.messages import ROLES, Image, Message, Text
@@ -132,8 +132,12 @@ class ChatTemplate:
         """The text with marks around each message, or without them where the template would notice them."""
         broken = [self._spelled.sub(rf"\1{marks.within}", text) for text in texts]
         plain = self._run(messages, broken, add_generation_prompt)
-        for mark in (marks.around, marks.inside):
-            marked = [mark(text, message.role) for message, text in zip(messages, broken, strict=True)]
+        # A template may look at how a message begins or ends: then blanks are left outside, then others' words alone.
+        for mark, roles in product((marks.around, marks.inside), (ROLES, ("assistant",))):
+            marked = [
+                mark(text, message.role) if message.role in roles else text
+                for message, text in zip(messages, broken, strict=True)
+            ]
             try:
                 text = self._run(messages, marked, add_generation_prompt)
             except DataError:
