@@ -58,10 +58,14 @@ class KVCache:
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """Which keys each query may see: a boolean mask, (batch or 1, 1, queries, keys), or plain `causal` or full."""
+    """Which keys each query may see: a boolean mask, (batch or 1, 1, queries, keys), or plain `causal` or full.
+
+    With `lengths`, the last two hold within each document: all tokens of the batch in order, cut into these lengths.
+    """
 
     mask: Tensor | None = None
     causal: bool = False
+    lengths: tuple[int, ...] | None = None
 
 
 def visibility(
@@ -79,12 +83,16 @@ def visibility(
         config: the model's settings (`causal`).
         window: keys visible to a query, itself included; None for all.
         positions: (batch, time) positions of the queries.
-        document_ids: (batch, time); tokens of different documents do not see each other.
+        document_ids: (batch, time); tokens of different documents do not see each other. A document is contiguous.
         padding: (batch, time), true where a token is real.
         extent: number of cache slots when decoding; keys are then slots, and a slot is a position.
     """
     time = positions.shape[1]
     cached = extent is not None
+    if document_ids is not None and padding is None and not cached and _splits_documents(document_ids):
+        lengths = _document_lengths(document_ids)
+        if window is None or max(lengths) <= window:
+            return Visibility(causal=config.causal, lengths=lengths)
     if window is not None and (extent or time) <= window:
         window = None
     if document_ids is None and padding is None and window is None and not cached:
@@ -108,6 +116,23 @@ def visibility(
         # A padding query sees itself: a row with nothing to see would turn into NaN.
         mask = (mask & padding[:, None, :]) | torch.eye(time, dtype=torch.bool, device=mask.device)
     return Visibility(mask=mask[:, None])
+
+
+def _splits_documents(document_ids: Tensor) -> bool:
+    """Whether attention goes document by document, which on a CPU costs the squares of their lengths, not of a row's.
+
+    A GPU would wait for the lengths and then be fed crumbs, and a compiled graph cannot depend on them: both mask.
+    """
+    return document_ids.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _document_lengths(document_ids: Tensor) -> tuple[int, ...]:
+    """Lengths of the runs of equal ids, row after row."""
+    begins = torch.ones_like(document_ids, dtype=torch.bool)
+    begins[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
+    borders = begins.flatten().nonzero().squeeze(1)
+    ends = torch.cat((borders[1:], borders.new_tensor([document_ids.numel()])))
+    return tuple((ends - borders).tolist())
 
 
 class Attention(nn.Module):
@@ -154,7 +179,13 @@ class Attention(nn.Module):
             queries, keys = rotate(queries, rotation), rotate(keys, rotation)
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values, positions)
-        attended = F.scaled_dot_product_attention(
+        attended = self._attend(queries, keys, values, visible)  # (batch, heads, time, head size)
+        return apply_linear(self.o, attended.transpose(1, 2).reshape(batch, time, -1))
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, visible: Visibility) -> Tensor:
+        if visible.lengths is not None:
+            return self._attend_by_document(queries, keys, values, visible)
+        return F.scaled_dot_product_attention(
             queries,
             keys,
             values,
@@ -164,7 +195,20 @@ class Attention(nn.Module):
             scale=self.scale,
             enable_gqa=self.n_heads != self.kv_heads,
         )
-        return apply_linear(self.o, attended.transpose(1, 2).reshape(batch, time, -1))
+
+    def _attend_by_document(self, queries: Tensor, keys: Tensor, values: Tensor, visible: Visibility) -> Tensor:
+        assert visible.lengths is not None
+        within = Visibility(causal=visible.causal)
+        # Every (batch, heads, time, head size) becomes one (heads, length, head size) per document.
+        documents = zip(*(_by_document(each, visible.lengths) for each in (queries, keys, values)), strict=True)
+        attended = [self._attend(q[None], k[None], v[None], within)[0] for q, k, v in documents]
+        tokens = torch.cat([each.transpose(0, 1) for each in attended])  # (batch * time, heads, head size)
+        return tokens.view(queries.shape[0], queries.shape[2], *tokens.shape[1:]).transpose(1, 2)
 
     def _heads(self, projected: Tensor, heads: int) -> Tensor:
         return projected.view(*projected.shape[:2], heads, self.head_size).transpose(1, 2)
+
+
+def _by_document(heads: Tensor, lengths: tuple[int, ...]) -> list[Tensor]:
+    tokens = heads.transpose(1, 2).flatten(0, 1)  # (batch * time, heads, head size)
+    return [each.transpose(0, 1) for each in torch.split(tokens, list(lengths))]

@@ -20,6 +20,10 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
 
     Only a plain `nn.Linear` is looked into; what took its place (a quantised map, an adapter) is called as it is.
     """
+    if type(layer) is nn.Linear and torch.compiler.is_compiling() and _is_one_row(x):
+        # Compiled, this reads the weights at 25 GB/s on one core, where MKL's product of one row reads 12.
+        product_sum = (layer.weight * x.unsqueeze(-2)).sum(-1)  # (..., out)
+        return product_sum if layer.bias is None else product_sum + layer.bias
     if type(layer) is nn.Linear and has_fast_product(x) and layer.weight.dtype == torch.float32:
         mapped: Tensor = _Linear.apply(x, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
     else:
@@ -34,14 +38,26 @@ def has_fast_product(x: Tensor) -> bool:
     return x.numel() >= FEWEST_ROWS * x.shape[-1]
 
 
-@torch.library.custom_op("sensorium::product", mutates_args=())
+def _is_one_row(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.numel() == x.shape[-1] and not torch.is_grad_enabled()
+
+
 def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     """`left @ right.T + bias`: (..., inner) and (columns, inner) → (..., columns), all float32 on the CPU."""
+    # Outside a compiled graph the custom operator would import the compiler at its first call: seconds, and 80 MB.
+    result: Tensor = (_opaque_product if torch.compiler.is_compiling() else _onednn_product)(left, right, bias)
+    return result
+
+
+def _onednn_product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     result: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
     return result
 
 
-@product.register_fake
+_opaque_product = torch.library.custom_op("sensorium::product", _onednn_product, mutates_args=())
+
+
+@_opaque_product.register_fake
 def _product_shape(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:  # noqa: ARG001
     return left.new_empty((*left.shape[:-1], right.shape[0]))
 

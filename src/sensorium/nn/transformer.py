@@ -150,7 +150,7 @@ class Transformer(nn.Module):
         Args:
             input_ids: (batch, time) token ids.
             positions: (batch, time); counts from 0 by default. Packed documents each start at 0 again.
-            document_ids: (batch, time); tokens of different documents do not see each other.
+            document_ids: (batch, time); tokens of different documents do not see each other. A document is contiguous.
             padding: (batch, time) boolean, true where a token is real.
             token_types: (batch, time) segment ids, for BERT.
             cache: keys and values of earlier tokens; the new ones are written at `positions`.
@@ -232,10 +232,8 @@ class Transformer(nn.Module):
         keys = 0.0
         for layer in range(config.n_layers):
             window = min(config.window_of(layer) or time, time)
-            if config.causal:
-                keys += window - window * (window - 1) / (2 * time)
-            else:
-                keys += min(2 * window - 1, time)
+            backwards = window - window * (window - 1) / (2 * time)  # a query's mean of keys up to its own
+            keys += backwards if config.causal else 2 * backwards - 1
         attention = 4.0 * keys * config.n_heads * config.head_size
         forward = 2.0 * matrices + attention
         return 3 * forward if training else forward
