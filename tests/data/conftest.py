@@ -4,14 +4,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from sensorium.messages import Message
-
-BOS, EOS, END = 256, 257, 258
-ROLE_IDS = {"system": 259, "user": 260, "assistant": 261, "tool": 262}
 
 
 @dataclass(frozen=True)
@@ -29,17 +27,19 @@ class ByteEncoder:
             return sum(1 for id_ in ids if id_ < 256)
 
     tokenizer = Tokenizer()
+    bos, eos, end = 256, 257, 258
+    roles: ClassVar = {"system": 259, "user": 260, "assistant": 261, "tool": 262}
 
     def encode_text(self, text: str) -> Encoded:
-        ids = [BOS, *text.encode(), EOS]
+        ids = [self.bos, *text.encode(), self.eos]
         return Encoded(np.array(ids, np.int32), np.array([False] + [True] * (len(ids) - 1)))
 
     def encode_messages(self, messages: Sequence[Message]) -> Encoded:
         ids: list[int] = []
         learned: list[bool] = []
         for message in messages:
-            words = [*message.text.encode(), END]
-            ids += [ROLE_IDS[message.role], *words]
+            words = [*message.text.encode(), self.end]
+            ids += [self.roles[message.role], *words]
             learned += [False] + [message.role == "assistant"] * len(words)
         return Encoded(np.array(ids, np.int32), np.array(learned))
 

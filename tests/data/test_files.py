@@ -70,7 +70,7 @@ def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
 def test_text_that_is_not_utf8_is_an_error_that_names_the_byte(tmp_path: Path) -> None:
     path = tmp_path / "latin.txt"
     path.write_bytes("naïve".encode("latin-1"))
-    with pytest.raises(DataError, match="books is not UTF-8: .* at byte 2"):
+    with pytest.raises(DataError, match=r"books is not UTF-8: .* at byte 2"):
         read_text(path, "books")
 
 

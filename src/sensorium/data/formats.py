@@ -142,12 +142,13 @@ def _chatterbot(file: DataFile) -> Iterator[Content | DataError]:
     talks = document.get("conversations") if isinstance(document, Mapping) else None
     if not isinstance(talks, list):
         raise DataError(f"{file.name} has no list of 'conversations'")
-    if file.path.stem == "conversations":
+    if file.options.get("answers") != "each":
         yield from _each(lambda talk, _: dialogue(_turns(talk)), talks, file)
         return
-    # Elsewhere a remark is followed by answers that each fit it, not by turns.
+    # A remark is followed by answers that each fit it, not by turns.
     for talk in talks:
-        pairs = [[talk[0], answer] for answer in talk[1:]] if isinstance(talk, list) else [talk]
+        several = isinstance(talk, list) and len(talk) > 2
+        pairs = [[talk[0], answer] for answer in talk[1:]] if several else [talk]
         yield from _each(lambda pair, _: dialogue(_turns(pair)), pairs, file)
 
 

@@ -81,7 +81,8 @@ class RecordStream:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands, as plain data for JSON."""
-        return {"cursor": asdict(self._cursor), "bad": dict(self.ledger.entries)}
+        cursor = {**asdict(self._cursor), "position": list(self._cursor.position)}
+        return {"cursor": cursor, "bad": dict(self.ledger.entries)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state, reading one block again."""
