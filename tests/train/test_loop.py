@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sensorium.errors import TrainingError
+from sensorium.errors import ConfigError, TrainingError
+from sensorium.nn.transformer import Transformer
 from sensorium.processing.processor import Processor
 from sensorium.processing.tokenizer import Tokenizer
 from sensorium.train.distributed import World
@@ -87,6 +88,28 @@ def test_dropout_of_the_stage_replaces_the_models(make_trainer: MakeTrainer) -> 
     assert len(losses) == 3
     trainer.model.eval()
     assert len({float(trainer.objective.loss(trainer.model, batch).detach()) for _ in range(3)}) == 1
+
+
+def test_a_compiled_stage_takes_the_same_steps(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[int] = []
+
+    def counted(graph: Any, _: Any) -> Any:
+        graphs.append(len(graph.graph.nodes))
+        return graph.forward
+
+    compile_ = nn.Module.compile
+    monkeypatch.setattr(Transformer, "compile", lambda self: compile_(self, backend=counted, fullgraph=True))
+    plain, compiled = make_trainer(), make_trainer(compile=True)
+    losses = [[trainer.train_step(1e9).loss for _ in range(3)] for trainer in (plain, compiled)]
+    assert len(graphs) == 1
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert compiled.snapshot().tensors["weights"].keys() == plain.snapshot().tensors["weights"].keys()
+
+
+def test_compiling_without_a_compiler_is_refused(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler.*set compile: false"):
+        make_trainer(compile=True)
 
 
 def test_clipping_bounds_the_gradient_and_reports_the_norm_before_it(

@@ -41,7 +41,11 @@ class StageInfo:
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """One optimiser step. `step` counts from 1; `loss` is nats per learned token; `seconds` is of the whole run."""
+    """One optimiser step, the `step`-th of `horizon`.
+
+    `loss` is in nats per learned token, `gradient_norm` as it was before clipping. `learned_tokens` are this step's;
+    `tokens` (padding counted) and `seconds` are the stage's so far; `mfu` is the share of the measured peak.
+    """
 
     stage: str
     step: int

@@ -12,7 +12,7 @@ from sensorium.train.precision import now
 from sensorium.train.recipe import Budget, Stage
 
 _SHARE = 0.03  # of the minutes, spent on measuring
-_STEPS = (3, 50)  # at least and at most so many timed steps
+_STEPS = (3, 20)  # at least and at most so many timed steps
 _RESERVE = 0.97  # a little is kept for loading and writing
 
 

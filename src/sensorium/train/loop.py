@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium.errors import TrainingError
+from sensorium.errors import ConfigError, TrainingError
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.train.average import Average
@@ -250,4 +252,14 @@ def _configure(model: Omni, stage: Stage) -> None:
             if isinstance(module, nn.Dropout):
                 module.p = stage.dropout
     if stage.compile:
+        _require_compiler(model)
         model.decoder.compile()
+
+
+def _require_compiler(model: Omni) -> None:
+    """On a CPU, compiled graphs become C++: without a compiler they would fail in the first step, at length."""
+    names = (os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl")
+    if model.device.type == "cpu" and not any(shutil.which(name) for name in names if name):
+        raise ConfigError(
+            "compile: true needs a C++ compiler, and none of g++ and clang++ is found (set compile: false)"
+        )

@@ -85,4 +85,5 @@ class Validation:
             self._kept = [
                 prepare(batch, derive(self._seed, index)) for index, batch in zip(range(limit), stream, strict=False)
             ]
+            stream.close()
         return self._kept
