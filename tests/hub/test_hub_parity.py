@@ -264,3 +264,23 @@ def test_a_context_that_yarn_or_llama3_does_not_state_is_the_models_own(
         path.write_text(json.dumps(config))
         with torch.no_grad():
             assert error(load_pretrained(tmp_path).model.logits(input_ids), reference(input_ids).logits) < TOLERANCE
+
+
+def test_bert_with_segments_and_padding(
+    tmp_path: Path,
+    build: Callable[..., transformers.PreTrainedModel],
+    input_ids: Tensor,
+    error: Callable[[Tensor, Tensor], float],
+) -> None:
+    reference = build("bert", type_vocab_size=3)
+    reference.save_pretrained(tmp_path)
+    segments = torch.arange(input_ids.shape[1]).expand(input_ids.shape) // 15  # (batch, time): 0, 1, 2
+    real = torch.ones_like(input_ids, dtype=torch.bool)
+    real[1, 30:] = False
+    decoder = load_pretrained(tmp_path).model.decoder
+    with torch.no_grad():
+        expected = reference(input_ids, token_type_ids=segments, attention_mask=real.long()).logits
+        ours = decoder.logits(decoder(input_ids, padding=real, token_types=segments))
+        assert error(ours[real], expected[real]) < TOLERANCE
+        assert error(decoder.logits(decoder(input_ids, padding=real))[real], expected[real]) > BREAKS
+        assert error(decoder.logits(decoder(input_ids, token_types=segments))[real], expected[real]) > BREAKS

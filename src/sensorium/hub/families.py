@@ -51,7 +51,11 @@ class Family:
 
     def configure(self, raw: Mapping[str, Any], where: str) -> TransformerConfig:
         """Our settings from their `config.json`. Raises `ConfigError` on anything we could only get wrong."""
-        return TransformerConfig.parse(self.read(settings.Settings(raw, where)), where)
+        try:
+            fields = self.read(settings.Settings(raw, where))
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            raise ConfigError(f"{where} holds a value of the wrong kind: {error}") from None
+        return TransformerConfig.parse(fields, where)
 
     def pieces(self, shapes: Mapping[str, tuple[int, ...]], n_layers: int) -> list[Piece]:
         """Every weight of ours (`shapes`) as a part of one of their tensors."""

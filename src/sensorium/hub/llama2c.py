@@ -63,12 +63,9 @@ def read_llama2c(path: Path, dtype: torch.dtype | None, device: torch.device) ->
     decoder = _read_header(path)
     if decoder is None:
         raise CheckpointError(f"{path} is no model: neither a folder nor a llama2.c weight file")
-    *_, end = _layout(decoder)
-    size = path.stat().st_size
-    if size != end.offset + 4 * end.numel:
-        raise CheckpointError(
-            f"{path} has {size} bytes where its header asks for {end.offset + 4 * end.numel} (copy it again)"
-        )
+    size, expected = path.stat().st_size, _file_size(decoder)
+    if size != expected:
+        raise CheckpointError(f"{path} has {size} bytes where its header asks for {expected} (copy it again)")
     config = ModelConfig(decoder=decoder)
     processor = _read_processor(path, decoder.vocab_size)
     model = blank_model(config)
@@ -101,6 +98,15 @@ def _read_header(path: Path) -> TransformerConfig | None:
         norm_eps=1e-5,
         tie_embeddings=vocab_size > 0,
     )
+
+
+def _file_size(config: TransformerConfig) -> int:
+    """Bytes that a file of these settings has, by arithmetic alone: a header may claim anything."""
+    inner, kv_inner = config.n_heads * config.head_size, config.kv_heads * config.head_size
+    layer = config.dim * (2 + 2 * inner + 2 * kv_inner + 3 * config.hidden_dim)
+    tables = (1 if config.tie_embeddings else 2) * config.vocab_size * config.dim
+    numbers = tables + config.n_layers * layer + config.dim + config.max_positions * config.head_size
+    return _HEADER.size + 4 * numbers
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ def read_rope(settings: Mapping[str, Any], max_positions: int, where: str) -> di
     }
     if kind == "llama3":
         scaling |= {key: rope[key] for key in ("low_freq_factor", "high_freq_factor")}
+        if rope["low_freq_factor"] >= rope["high_freq_factor"]:
+            raise ConfigError(f"{where}: rope type 'llama3' needs low_freq_factor below high_freq_factor")
         return {"rope_theta": theta, "rope_scaling": scaling}
     if scaling["factor"] is None:
         scaling["factor"] = max_positions / scaling["original_positions"]
