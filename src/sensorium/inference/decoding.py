@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from sensorium.inference.compiled import CompiledStep, Step, plain_step
+from sensorium.inference.threads import threads_for, torch_threads
 from sensorium.nn.attention import KVCache
 from sensorium.nn.omni import Omni
 
 PREFILL_CHUNK = 512  # tokens of a prompt read at once: bounds the memory of the mask, and the wait for a cancellation
-FIRST_CAPACITY = 256  # cache slots to begin with; doubled when they run out
+SLOTS = 128  # the cache grows by so many at a time, or by an eighth: attention pays for every slot, used or not
+PATIENCE = 256  # steps that compile="auto" waits before it compiles: a short visit would never win them back
 
 
 @dataclass
@@ -35,9 +38,14 @@ class Rows:
 class Decoder:
     """The model as the engine uses it; holds no state between replies, so that several threads may share it."""
 
-    def __init__(self, model: Omni, *, threads: int | None = None) -> None:
+    def __init__(self, model: Omni, *, threads: int | None, compile: bool | Literal["auto"]) -> None:
         self._model = model
-        self._threads = threads
+        weight_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+        self._threads = threads_for(weight_bytes) if threads is None else threads
+        self._plain = plain_step(model)
+        self._compiled = CompiledStep(model, self._threads)
+        self._compile = compile
+        self._steps = 0
 
     @torch.inference_mode()
     def read(self, token_ids: Sequence[int], *, cancel: threading.Event | None = None) -> Rows | None:
@@ -62,10 +70,17 @@ class Decoder:
         last = int(rows.positions.max())
         if last >= rows.cache.capacity:
             rows.cache = rows.cache.grown(self._capacity(last + 1))
+        step = self._plain if len(token_ids) > 1 else self._step_for_one()
         with torch_threads(self._threads):
-            scores = self._scores(ids, rows.positions, rows.cache)
+            scores = step(ids, rows.positions, rows.cache)
         rows.scores = scores.float().cpu()
         rows.positions = rows.positions + 1
+
+    def _step_for_one(self) -> Step:
+        self._steps += 1
+        if self._compile is True or (self._compile == "auto" and self._steps > PATIENCE):
+            self._compiled.prepare(wait=self._compile is True)
+        return self._compiled.step or self._plain
 
     @torch.inference_mode()
     def hidden_states(self, token_ids: Sequence[int]) -> Tensor:
@@ -83,31 +98,9 @@ class Decoder:
         states: Tensor = self._model.decoder(torch.tensor([token_ids], device=self._model.device))[0]
         return states
 
-    def _scores(self, ids: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
-        decoder = self._model.decoder
-        scores: Tensor = decoder.logits(decoder(ids, positions=positions, cache=cache)[:, -1])
-        return scores
-
     def _new_cache(self, length: int) -> KVCache:
         model = self._model
         return KVCache(model.config.decoder, 1, self._capacity(length + 1), dtype=model.dtype, device=model.device)
 
     def _capacity(self, length: int) -> int:
-        capacity = FIRST_CAPACITY
-        while capacity < length:
-            capacity *= 2
-        return min(capacity, self._model.config.decoder.max_positions)
-
-
-@contextmanager
-def torch_threads(count: int | None) -> Iterator[None]:
-    """Compute with `count` threads inside, and with as many as before after; None changes nothing."""
-    before = torch.get_num_threads()
-    if count is None or count == before:
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return (length + length // 8) // SLOTS * SLOTS + SLOTS

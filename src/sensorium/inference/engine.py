@@ -36,12 +36,14 @@ class Engine:
         Args:
             model: in eval mode.
             processor: its tokenizer, and the tokens that end a reply; without one the engine only scores tokens.
-            threads: CPU threads to compute with.
-            compile: whether to compile the decoding step.
+            threads: CPU threads to compute with; by default one for a small model, else what a short trial favours.
+            compile: compile the step that writes one reply (true: before its first use, which may take a minute;
+                "auto": in the background, once a few hundred tokens have shown that it will pay). It gives the same
+                scores and needs a C++ compiler; a machine without one goes on uncompiled.
         """
         self._config = model.config.decoder
         self._processor = processor
-        self._decoder = Decoder(model, threads=threads)
+        self._decoder = Decoder(model, threads=threads, compile=compile)
 
     def stream(
         self,

@@ -66,7 +66,13 @@ class Sampler:
         self.token_ids: list[int] = []
 
     def choose(self, logits: Tensor) -> int:
-        """The next token, from scores (at least vocab_size,) on the CPU.
+        """The next token of the reply, from scores (at least vocab_size,) on the CPU. Raises as `pick` does."""
+        token = self.pick(logits)
+        self.record(token)
+        return token
+
+    def pick(self, logits: Tensor) -> int:
+        """A next token, drawn but not recorded.
 
         Raises:
             RequestError: no token is allowed, or the scores are not numbers.
@@ -79,10 +85,15 @@ class Sampler:
                 f"no next token to choose: the best score is {best} (either the weights are broken, "
                 "or logit_bias or a constraint forbids every token)"
             )
-        if self._sampling.temperature > 0.0:
-            token = self._draw((scores - best) / self._sampling.temperature)
-        self._remember(token)
-        return token
+        return self._draw((scores - best) / self._sampling.temperature) if self._sampling.temperature else token
+
+    def record(self, token: int) -> None:
+        """Take a token into the reply, for the penalties to count."""
+        self.token_ids.append(token)
+        if self._seen is not None:
+            self._seen[token] = True
+        if self._counts is not None:
+            self._counts[token] += 1
 
     def _penalised(self, scores: Tensor) -> Tensor:
         sampling = self._sampling
@@ -115,13 +126,6 @@ class Sampler:
         dropped = (before >= sampling.top_p) | (probabilities < sampling.min_p * probabilities[0])
         probabilities = probabilities.masked_fill(dropped, 0.0)
         return int(tokens[torch.multinomial(probabilities, 1, generator=self._generator)])
-
-    def _remember(self, token: int) -> None:
-        self.token_ids.append(token)
-        if self._seen is not None:
-            self._seen[token] = True
-        if self._counts is not None:
-            self._counts[token] += 1
 
 
 def raw_logprobs(logits: Tensor, token: int, top: int) -> Logprobs:
