@@ -11,7 +11,7 @@ from sensorium.train import Recipe, train
 
 
 def recipe_for(text: Path, *, dim: int, vocab_size: int, budget: dict[str, float]) -> Recipe:
-    data = [{"path": str(text), "split": "train", "validation_fraction": 0.02}]
+    data = [{"path": str(text), "documents": "paragraph", "split": "train", "validation_fraction": 0.02}]
     return Recipe.parse(
         {
             "name": text.stem,
@@ -27,7 +27,7 @@ def recipe_for(text: Path, *, dim: int, vocab_size: int, budget: dict[str, float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", type=Path, help="plain text; documents stand apart by <|endoftext|> or blank lines")
+    parser.add_argument("text", type=Path, help="plain text, its documents apart by blank lines")
     parser.add_argument("--out", type=Path, default=Path("runs/mine"))
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--dim", type=int, default=192, help="width of the model")
