@@ -11,12 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sensorium.config import TransformerConfig
 from sensorium.data import batches as batches_module
 from sensorium.data.batches import Batch, BatchStream
 from sensorium.data.encoding import split_exchanges
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import DataError
 from sensorium.messages import Message
+from sensorium.nn.transformer import Transformer
 
 TALK = [
     {"role": "system", "content": "Be kind."},
@@ -89,6 +91,21 @@ def test_rows_keep_documents_apart(tmp_path: Path, encoder: Any) -> None:
         ends = torch.cat([starts[1:], torch.tensor([True])]) & (ids >= 0)
         assert (targets[ends] == encoder.eos).all()
         assert (batch.input_ids[row][starts & (ids >= 0)] == encoder.bos).all()
+
+
+def test_a_model_learns_from_packed_documents_what_it_learns_from_each_alone(tmp_path: Path, encoder: Any) -> None:
+    config = TransformerConfig(vocab_size=263, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_positions=64)
+    model = Transformer(config)
+    model.reset_parameters(torch.Generator().manual_seed(0))
+    for parameter in model.parameters():
+        parameter.data.mul_(8.0)  # sharp attention, so that a glance across a seam would show
+    batch = next(BatchStream([jsonl(tmp_path / "a", words(50))], encoder, rows=3, time=64))
+    alone = [model.loss(torch.tensor([inputs]), torch.tensor([targets])).item() for inputs, targets in documents(batch)]
+    assert len(alone) > 3
+    places = {"positions": batch.positions, "document_ids": batch.document_ids}
+    assert model.loss(batch.input_ids, batch.targets, **places).item() == pytest.approx(sum(alone), rel=1e-5)
+    blurred = model.loss(batch.input_ids, batch.targets, positions=batch.positions).item()
+    assert blurred != pytest.approx(sum(alone), rel=1e-3)
 
 
 @pytest.mark.parametrize("prefetch", [0, 3])

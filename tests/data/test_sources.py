@@ -157,14 +157,19 @@ def test_without_a_mirror_files_come_from_their_origin_and_stay_in_the_cache(
     entry = made_source.model_copy(update={"items": (item,)})
     fetched: list[tuple[str, str, int]] = []
 
-    def fake(url: str, path: Path, *, sha256: str, n_bytes: int) -> None:
+    def fake(url: str, path: Path, *, sha256: str, n_bytes: int, progress: Any) -> None:
         fetched.append((url, sha256, n_bytes))
+        progress(n_bytes, n_bytes)
         path.parent.mkdir(parents=True)
         path.write_text("A story.")
 
     monkeypatch.setattr(sources, "download", fake)
-    assert [entry.fetch(), entry.fetch()] == [tmp_path / "cache" / "sources" / "made"] * 2
+    told: list[tuple[int, int]] = []
+    assert [entry.fetch(lambda *bytes_: told.append(bytes_)), entry.fetch()] == [
+        tmp_path / "cache" / "sources" / "made"
+    ] * 2
     assert fetched == [("https://example.org/a.txt", sha256(b"A story."), 8)]
+    assert told == [(8, 8)]
 
 
 def test_the_registry_is_one_valid_file() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from sensorium.errors import DataError
-from sensorium.messages import Message
+from sensorium.messages import Message, Text
 
 Content: TypeAlias = str | tuple[Message, ...]
 # Where reading can go on: (byte offset or row, line or record number). Each reader gives the pair its own meaning.
@@ -28,7 +28,8 @@ class Record:
         """Length of its words."""
         if isinstance(self.content, str):
             return len(self.content)
-        return sum(len(message.text) for message in self.content)
+        parts = (part for message in self.content for part in message.parts)
+        return sum(len(part.text) for part in parts if isinstance(part, Text))
 
 
 @dataclass(frozen=True, slots=True)
