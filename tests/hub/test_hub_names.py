@@ -56,7 +56,9 @@ def test_a_misspelt_name_is_told_the_nearest_one() -> None:
 
 
 @pytest.mark.usefixtures("shipped", "offline")
-@pytest.mark.parametrize("name", ["/no/such/folder", "a/b/c", "two words", Path("nowhere")])
+@pytest.mark.parametrize(
+    "name", ["/no/such/folder", "a/b/c", "two words", Path("nowhere"), "x" * 5000 + "/", "~no-such-user/a"]
+)
 def test_what_cannot_be_an_id_is_a_missing_file(name: str | Path) -> None:
     with pytest.raises(CheckpointError, match=r"no such file or folder \(shipped models: sprout"):
         load_pretrained(name)

@@ -79,8 +79,11 @@ def read_llama2c(path: Path, dtype: torch.dtype | None, device: torch.device) ->
 
 def _read_header(path: Path) -> TransformerConfig | None:
     """The settings in the header, or None when it cannot be one."""
-    with path.open("rb") as file:
-        header = file.read(_HEADER.size)
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER.size)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
     if len(header) < _HEADER.size:
         return None
     dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, context = _HEADER.unpack(header)

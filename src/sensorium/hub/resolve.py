@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from importlib import resources
@@ -38,9 +39,10 @@ def resolve_model(name_or_path: str | Path) -> Path:
     shipped = shipped_models()
     if isinstance(name_or_path, str) and name in shipped:
         return shipped[name]
-    path = Path(name).expanduser()
-    if path.exists():
-        return path
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # names that no file can have
+        path = Path(name).expanduser()
+        if path.exists():
+            return path
     close = difflib.get_close_matches(name, shipped, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}?" if close else f"shipped models: {', '.join(shipped) or 'none'}"
     if isinstance(name_or_path, Path) or close or not _HUB_ID.fullmatch(name):
