@@ -19,7 +19,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from sensorium.errors import ConfigError, TrainingError
+from sensorium.errors import ConfigError, DataError, TrainingError
 from sensorium.hub.folder import load_pretrained
 from sensorium.nn.omni import Omni
 from sensorium.nn.transformer import Transformer
@@ -331,6 +331,19 @@ def test_a_changed_recipe_is_refused_by_the_name_of_the_key(
         go(recipe, out, resume=False)
     # What has not begun may change, and so may what only watches.
     go(recipe, out, overrides=["stages.1.lr=0.5", "stages.0.save_every=2", "stages.0.eval_every=2"])
+
+
+def test_a_run_that_failed_before_its_first_step_begins_anew_under_another_recipe(
+    tmp_path: Path, write_recipe: WriteRecipe
+) -> None:
+    recipe, out = write_recipe(), tmp_path / "run"
+    with pytest.raises(DataError, match="missing"):
+        go(recipe, out, overrides=[f"data.0.path={tmp_path}/missing.txt", "tokenizer.vocab_size=310"])
+    assert (out / "tokenizer.json").exists()
+    model = go(recipe, out, resume=False)
+    pretrained = load_pretrained(model)
+    assert pretrained.processor is not None
+    assert pretrained.processor.tokenizer.vocab_size == 320
 
 
 def test_a_budget_grows_where_the_schedule_does_not_jump(tmp_path: Path, write_recipe: WriteRecipe) -> None:

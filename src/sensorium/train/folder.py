@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sensorium.errors import ConfigError
 from sensorium.hub.atomic import staged_folder
-from sensorium.hub.folder import FOLDER_FILES
+from sensorium.hub.folder import FOLDER_FILES, TOKENIZER_FILES
 from sensorium.train.checkpoint import Checkpoints
 from sensorium.train.recipe import Recipe, changes, dump_recipe, load_recipe
 
@@ -64,10 +64,12 @@ class RunFolder:
         Raises:
             ConfigError: the folder holds something else, or a run that this recipe cannot go on with.
         """
-        if self.recipe.exists():
+        if any(self.path.glob("stages/*/checkpoints/step-*")):
             if not resume:
                 raise ConfigError(f"{self.path} already holds a run (resume it, or choose another folder)")
             self._refuse_changes(recipe)
+        elif self.recipe.exists():
+            self._forget_other(recipe)
         elif strangers := sorted(path.name for path in self.path.iterdir() if path.name != _LOCK):
             raise ConfigError(f"{self.path} holds {strangers[0]!r} and no run (choose a new or empty folder)")
         write_atomically(self.recipe, dump_recipe(recipe))
@@ -77,6 +79,12 @@ class RunFolder:
         with staged_folder(self.model, FOLDER_FILES) as stage:
             shutil.copytree(source, stage, dirs_exist_ok=True)
         return self.model
+
+    def _forget_other(self, recipe: Recipe) -> None:
+        """A run that ended before its first step leaves nothing to keep, if it was of another recipe."""
+        if self.recipe.read_text(encoding="utf-8") != dump_recipe(recipe):
+            for name in TOKENIZER_FILES:
+                (self.path / name).unlink(missing_ok=True)
 
     def _refuse_changes(self, recipe: Recipe) -> None:
         old = load_recipe(self.recipe)
