@@ -97,12 +97,12 @@ def training_step(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
     return step
 
 
-def median_seconds(steps: Mapping[str, Step], repeats: int) -> dict[str, float]:
-    """Seconds a step takes, the median of `repeats`, contenders taking turns, two steps of warm-up each."""
+def median_seconds(steps: Mapping[str, Step], repeats: int, *, warm_up: int = 2) -> dict[str, float]:
+    """Seconds a step takes, the median of `repeats`, contenders taking turns after `warm_up` steps each."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
-        step()
-        step()
+        for _ in range(warm_up):
+            step()
     for _ in range(repeats):
         for name, step in steps.items():
             start = time.perf_counter()

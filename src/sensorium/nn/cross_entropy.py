@@ -35,7 +35,6 @@ def head_cross_entropy(hidden_states: Tensor, weight: Tensor, bias: Tensor | Non
     return loss
 
 
-@torch.library.custom_op("sensorium::head_cross_entropy", mutates_args=())
 def _loss_and_gradients(
     hidden_states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, with_gradients: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -67,7 +66,10 @@ def _loss_and_gradients(
     return loss, *grads
 
 
-@_loss_and_gradients.register_fake
+_opaque = torch.library.custom_op("sensorium::head_cross_entropy", _loss_and_gradients, mutates_args=())
+
+
+@_opaque.register_fake
 def _shapes(
     hidden_states: Tensor,
     weight: Tensor,
@@ -94,8 +96,10 @@ class _HeadCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, with_gradients: bool
     ) -> Tensor:
+        # As for a product: the custom operator imports the compiler, so only a compiled graph may call it.
+        run = _opaque if torch.compiler.is_compiling() else _loss_and_gradients
         loss: Tensor
-        loss, *gradients = _loss_and_gradients(hidden_states, weight, bias, targets, with_gradients)
+        loss, *gradients = run(hidden_states, weight, bias, targets, with_gradients)
         ctx.save_for_backward(*gradients)
         ctx.has_bias = bias is not None
         return loss
