@@ -333,6 +333,21 @@ def test_a_changed_recipe_is_refused_by_the_name_of_the_key(
     go(recipe, out, overrides=["stages.1.lr=0.5", "stages.0.save_every=2", "stages.0.eval_every=2"])
 
 
+def test_moved_data_goes_on_and_other_data_does_not(tmp_path: Path, write_recipe: WriteRecipe, corpus: Path) -> None:
+    recipe, out = write_recipe(), tmp_path / "run"
+    with pytest.raises(RuntimeError):
+        go(recipe, out, StopAfter(4))
+    moved, other = tmp_path / "elsewhere" / corpus.name, tmp_path / "other.txt"
+    moved.parent.mkdir()
+    moved.write_bytes(corpus.read_bytes())
+    other.write_bytes(corpus.read_bytes() + b"More.")
+    with pytest.raises(DataError, match="belongs to other data"):
+        go(recipe, out, overrides=[f"data.0.path={other}"])
+    go(recipe, out, overrides=[f"data.0.path={moved}"])
+    go(recipe, tmp_path / "whole")
+    assert_same_state(checkpoints(tmp_path / "whole")[-1], checkpoints(out)[-1])
+
+
 def test_a_run_that_failed_before_its_first_step_begins_anew_under_another_recipe(
     tmp_path: Path, write_recipe: WriteRecipe
 ) -> None:

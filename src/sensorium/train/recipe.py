@@ -16,10 +16,10 @@ from sensorium.errors import ConfigError
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 PositiveFloat = Annotated[float, Field(gt=0)]
-# Settings that leave the course of training alone, so that a run may go on under new values of them.
-OBSERVING = frozenset(
-    {"eval_every", "sample_every", "save_every", "log_every", "keep", "validation_tokens", "max_bad", "save_dtype"}
-)
+# Settings that leave the course of training alone, so that a run may go on under new values of them. Data may
+# have been moved: the cursor knows its files by name and size, and refuses others.
+OBSERVING = frozenset({"eval_every", "sample_every", "save_every", "log_every", "keep", "validation_tokens"})
+OBSERVING |= {"max_bad", "save_dtype", "path"}
 
 
 class Budget(Config):
