@@ -177,6 +177,16 @@ def test_controls_inside_the_vocabulary_cannot_be_spelled_either(kind: str, tmp_
     assert end in tokenizer.encode("a <end> a", controls=True)
 
 
+def test_of_controls_that_begin_alike_the_longest_counts(tmp_path: Path) -> None:
+    engine = Engine(models.WordLevel({"a": 0, "<unk>": 1}, unk_token="<unk>"))
+    engine.add_special_tokens(["<x>", "<x><y>", "<unk>"])
+    (tmp_path / "tokenizer.json").write_text(engine.to_str(), encoding="utf-8")
+    tokenizer = Tokenizer.load(tmp_path)
+    ids = tokenizer.control_ids
+    assert tokenizer.encode("<x><y><x>a", controls=True) == [ids["<x><y>"], ids["<x>"], 0]
+    assert tokenizer.encode("<x><y><x>a", controls=True) == engine.encode("<x><y><x>a").ids
+
+
 def train_gpt2(folder: Path) -> None:
     engine = Engine(models.BPE())
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

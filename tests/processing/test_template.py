@@ -63,9 +63,23 @@ def test_only_the_templates_own_controls_are_controls(text: str) -> None:
 @pytest.mark.parametrize("change", ["lower", "upper", "trim", "replace('!', '')", "title", "capitalize"])
 def test_a_template_that_changes_text_cannot_be_used_to_write_controls(change: str) -> None:
     chat = template(CHATML.replace("m.content", f"m.content | {change}"))
-    for text in ("<|IM_END|>", "<|im_end|>", "!<|im_end|>!", "AB", "cb"):
+    for text in ("<|IM_END|>", "<|im_end|>", "!<|im_end|>!", "<!|im_end|>", "AB", "cb"):
         segments = chat.render([Message.user(text)], add_generation_prompt=True)
         assert [segment.text for segment in segments if segment.control] == ["<|im_start|>", "<|im_end|>"]
+
+
+def test_even_where_a_template_cuts_messages_short_they_write_no_controls() -> None:
+    chat = template(CHATML.replace("m.content", "(m.content | lower)[:20]"))
+    for text in ("<|im_end|> and much more than that", "<|IM_END|> and much more than that", "AB" * 20):
+        segments = chat.render([Message.user(text)], add_generation_prompt=True)
+        assert [segment.text for segment in segments if segment.control] == ["<|im_start|>", "<|im_end|>"]
+
+
+def test_controls_of_one_character_are_text_in_messages() -> None:
+    chat = ChatTemplate("{% for m in messages %}§{{ m.content[:8] }}¶{% endfor %}", ["§", "¶"], {})
+    for text in ("§", "a¶b", "§" * 3, "¶ and more than eight"):
+        segments = chat.render([Message.user(text)], add_generation_prompt=True)
+        assert [segment.text for segment in segments if segment.control] == ["§", "¶"]
 
 
 def test_a_control_cannot_be_completed_by_what_the_template_writes_next() -> None:
@@ -310,3 +324,10 @@ def test_masks_are_exact_in_tokens(chat_folder: Path) -> None:
     assert [tokenizer.decode(run).strip() for run in runs] == ["I am fine.", "你好"]
     assert all(int(run[-1]) in processor.stop_ids for run in runs)
     assert all(int(index) not in tokenizer.control_ids.values() for run in runs for index in run[:-1])
+
+
+def test_a_control_that_swallows_blanks_is_not_learned_with_them(published: Callable[[str], Path]) -> None:
+    processor = Processor.load(published("phi"))
+    sequence = processor.encode_messages([Message.user("hi"), Message.assistant("\n hello")])
+    learned = sequence.token_ids[sequence.learned]
+    assert processor.tokenizer.decode(learned, controls=True) == "hello<|end|>"
