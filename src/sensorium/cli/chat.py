@@ -65,11 +65,12 @@ def _in_terminal(conversation: Conversation, name: str) -> None:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(highlight=False)
     words = [f"/{command}" for command in slash.COMMANDS]
     session: PromptSession[str] = PromptSession(completer=WordCompleter(words, sentence=True))
-    console.print(f"[bold]{name}[/] [dim]· /help for commands, Ctrl-C ends a reply, Ctrl-D leaves[/]")
+    console.print(f"[bold]{escape(name)}[/] [dim]· /help for commands, Ctrl-C ends a reply, Ctrl-D leaves[/]")
     while True:
         try:
             line = session.prompt("> ").strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -54,4 +55,5 @@ def train(
         model = run(
             plan, out, minutes=minutes, resume=resume, device=device, threads=threads, callbacks=[watcher, sampler]
         )
-    typer.echo(model)
+    if os.environ.get("RANK", "0") == "0":  # one of torchrun's processes speaks for all
+        typer.echo(model)
