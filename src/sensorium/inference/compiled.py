@@ -87,9 +87,10 @@ class CompiledStep:
         cache = KVCache(model.config.decoder, 1, max([128, *windows]) + 1, dtype=model.dtype, device=model.device)
         for stored in (*cache.keys, *cache.values):
             torch._dynamo.mark_dynamic(stored, 2)
-        zero = torch.zeros((1, 1), dtype=torch.long, device=model.device)
+        # Two tensors: one given twice would be compiled as a single input.
+        ids, positions = (torch.zeros((1, 1), dtype=torch.long, device=model.device) for _ in range(2))
         with torch_threads(self._threads):
-            compiled(zero, zero, cache)
+            compiled(ids, positions, cache)
         return compiled
 
 

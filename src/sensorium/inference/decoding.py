@@ -41,9 +41,9 @@ class Decoder:
     def __init__(self, model: Omni, *, threads: int | None, compile: bool | Literal["auto"]) -> None:
         self._model = model
         weight_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-        self._threads = threads_for(weight_bytes) if threads is None else threads
+        self.threads = threads_for(weight_bytes) if threads is None else threads
         self._plain = plain_step(model)
-        self._compiled = CompiledStep(model, self._threads)
+        self._compiled = CompiledStep(model, self.threads)
         self._compile = compile
         self._steps = 0
 
@@ -54,7 +54,7 @@ class Decoder:
         cache = self._new_cache(len(token_ids))
         ids = torch.tensor([token_ids], device=device)
         positions = torch.arange(len(token_ids), device=device)[None]
-        with torch_threads(self._threads):
+        with torch_threads(self.threads):
             for start in range(0, len(token_ids), PREFILL_CHUNK):
                 if cancel is not None and cancel.is_set():
                     return None
@@ -71,10 +71,15 @@ class Decoder:
         if last >= rows.cache.capacity:
             rows.cache = rows.cache.grown(self._capacity(last + 1))
         step = self._plain if len(token_ids) > 1 else self._step_for_one()
-        with torch_threads(self._threads):
+        with torch_threads(self.threads):
             scores = step(ids, rows.positions, rows.cache)
         rows.scores = scores.float().cpu()
         rows.positions = rows.positions + 1
+
+    def compile(self) -> bool:
+        """Compile the step now; false when this machine cannot."""
+        self._compiled.prepare(wait=True)
+        return self._compiled.step is not None
 
     def _step_for_one(self) -> Step:
         self._steps += 1
@@ -85,13 +90,13 @@ class Decoder:
     @torch.inference_mode()
     def hidden_states(self, token_ids: Sequence[int]) -> Tensor:
         """(time, dim) float32 states after the final norm, without a cache, on the CPU."""
-        with torch_threads(self._threads):
+        with torch_threads(self.threads):
             return self._uncached(token_ids).float().cpu()
 
     @torch.inference_mode()
     def logits(self, token_ids: Sequence[int]) -> Tensor:
         """(time, vocab_size) float32 scores of what follows each token, without a cache, on the CPU."""
-        with torch_threads(self._threads):
+        with torch_threads(self.threads):
             return self._model.decoder.logits(self._uncached(token_ids)).float().cpu()
 
     def _uncached(self, token_ids: Sequence[int]) -> Tensor:

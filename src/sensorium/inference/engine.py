@@ -89,6 +89,15 @@ class Engine:
         ]
         return self._write(token_ids, replies, cancel or threading.Event())
 
+    @property
+    def threads(self) -> int:
+        """CPU threads it computes with."""
+        return self._decoder.threads
+
+    def compile(self) -> bool:
+        """Compile the step that writes one reply now, in up to a minute; false when this machine has no compiler."""
+        return self._decoder.compile()
+
     def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Scores of what follows each token: (time, vocab_size) float32.
 
