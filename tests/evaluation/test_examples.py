@@ -48,6 +48,12 @@ def test_the_seed_alone_decides(write) -> None:
     assert len({example.context for example in drawn}) == 10
 
 
+def test_the_same_is_not_asked_twice(write) -> None:
+    mine = task(write([conversation(f"question {i % 7}", f"answer {i % 7}") for i in range(70)]))
+    drawn = draw_examples(mine, limit=50, seed=0)
+    assert sorted(example.reference for example in drawn) == [f"answer {i}" for i in range(7)]
+
+
 def test_candidates_are_distinct_and_hold_the_reference_once_anywhere(write) -> None:
     mine = task(write([conversation(f"question {i}", f"answer {i % 20}") for i in range(60)]), candidates=5)
     drawn = draw_examples(mine, limit=60, seed=0)

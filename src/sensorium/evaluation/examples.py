@@ -44,16 +44,17 @@ def draw_examples(task: Task, *, limit: int | None, seed: int) -> list[Example]:
 
 
 def _group(task: Task, spec: DatasetSpec, limit: int, seed: int, rng: np.random.Generator) -> list[Example]:
-    """Examples of one data set, which also lend each other their replies where there is a choice."""
+    """Examples of one data set, none twice, which also lend each other their replies where there is a choice."""
     # However few are asked about, the candidates come from as many as the task usually asks.
     wanted = max(limit, task.limit) if task.parser.kind == "choice" else limit
-    examples = []
+    distinct: dict[Example, None] = {}
     for record in RecordStream(spec, seed=seed, repeat=False):
         example = _example(record, task.prompt, rng)
         if example is not None:
-            examples.append(example)
-        if len(examples) == wanted:
+            distinct[example] = None
+        if len(distinct) == wanted:
             break
+    examples = list(distinct)
     return _with_candidates(examples, task, rng) if task.parser.kind == "choice" else examples
 
 
