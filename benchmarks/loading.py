@@ -3,7 +3,7 @@
     python benchmarks/loading.py
 
 A model folder of at least 400 MB is written to a temporary place, then loaded, each time in a fresh process that
-reads its own peak (`VmHWM`) before and after. The result is a multiple of the file's size; the target is 1.2.
+reads its own peak (`VmHWM`), as loaded and once used. Figures are multiples of the file's size; the target is 1.2.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from pathlib import Path
 import torch
 
 from sensorium.config import ModelConfig, TransformerConfig
-from sensorium.hub.exporting import export_hf
-from sensorium.hub.folder import save_pretrained
+from sensorium.hub.folder import export_hf, save_pretrained
 from sensorium.hub.pretrained import Pretrained
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
@@ -37,14 +36,16 @@ def status(key):
 open("/proc/self/clear_refs", "w").write("5")  # the peak starts at what the imports left
 before, start = status("VmRSS"), time.perf_counter()
 model = {load}
-seconds = time.perf_counter() - start
-print(status("VmHWM") - before, seconds)
+seconds, loaded = time.perf_counter() - start, status("VmHWM") - before
+{use}  # a mapped file comes into memory when it is first read
+print(loaded, status("VmHWM") - before, seconds)
 """
 LOADERS = {
-    "ours": ("import sensorium.api", "sensorium.api.load(sys.argv[1])"),
+    "ours": ("import sensorium.api", "sensorium.api.load(sys.argv[1])", "model.logits([1, 2, 3])"),
     "peer": (
         "import torch; from transformers import LlamaForCausalLM",
         "LlamaForCausalLM.from_pretrained(sys.argv[1])",
+        "torch.no_grad()(model)(torch.tensor([[1, 2, 3]]))",
     ),
 }
 
@@ -60,13 +61,12 @@ def write_models(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in LOADERS}
 
 
-def load_once(name: str, folder: Path) -> tuple[int, float]:
-    """Bytes of peak memory beyond the imports, and seconds, of one load in a process of its own."""
-    imports, load = LOADERS[name]
-    code = CHILD.format(imports=imports, load=load)
+def load_once(name: str, folder: Path) -> tuple[float, ...]:
+    """Bytes of peak memory beyond the imports, loaded and once used, and seconds to load, in a process of its own."""
+    imports, load, use = LOADERS[name]
+    code = CHILD.format(imports=imports, load=load, use=use)
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
-    peak, seconds = done.stdout.split()
-    return int(peak), float(seconds)
+    return tuple(float(figure) for figure in done.stdout.split())
 
 
 def main() -> None:
@@ -77,22 +77,25 @@ def main() -> None:
         folders = write_models(Path(temporary))
         size = (folders["ours"] / "model.safetensors").stat().st_size
         assert size >= 400e6, f"the file has only {size} bytes"
-        loads: dict[str, list[tuple[int, float]]] = {name: [] for name in LOADERS}
+        loads: dict[str, list[tuple[float, ...]]] = {name: [] for name in LOADERS}
         for _ in range(arguments.rounds):
             for name, folder in folders.items():
                 loads[name].append(load_once(name, folder))
-    peaks = {name: statistics.median(peak for peak, _ in runs) / size for name, runs in loads.items()}
-    seconds = {name: statistics.median(taken for _, taken in runs) for name, runs in loads.items()}
+    loaded, used, seconds = (
+        {name: statistics.median(run[figure] for run in runs) for name, runs in loads.items()} for figure in range(3)
+    )
     print(
         json.dumps(
             {
                 "benchmark": "loading",
                 "file_mb": round(size / 1e6, 1),
-                "ours_peak_of_file": round(peaks["ours"], 3),
-                "peer_peak_of_file": round(peaks["peer"], 3),
+                "ours_loaded": round(loaded["ours"] / size, 3),
+                "peer_loaded": round(loaded["peer"] / size, 3),
+                "ours_used": round(used["ours"] / size, 3),
+                "peer_used": round(used["peer"] / size, 3),
+                "ratio": round(used["ours"] / used["peer"], 3),
                 "ours_s": round(seconds["ours"], 2),
                 "peer_s": round(seconds["peer"], 2),
-                "ratio": round(peaks["ours"] / peaks["peer"], 3) if peaks["peer"] > 0 else None,
                 "target": TARGET,
                 "machine": f"{platform.machine()}, torch {torch.__version__}",
             }
