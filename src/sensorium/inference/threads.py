@@ -21,15 +21,19 @@ def threads_for(weight_bytes: int) -> int:
 
 @functools.cache
 def fastest_threads() -> int:
-    """One thread or one per core, whichever adds up 4 MB faster here and now; tried once, in some 20 ms."""
+    """One thread or one per core, by how fast they add up 4 MB here and now; tried once, in some 50 ms.
+
+    Several threads must win even in their slow runs: on a busy machine each waits for the one that was put aside,
+    and decoding with two was measured up to ten times slower than with one.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     numbers = torch.ones(1 << 20)
 
-    def seconds(threads: int) -> float:
+    def deciles(threads: int) -> list[float]:
         with torch_threads(threads):
-            return statistics.median(_timed(numbers) for _ in range(15))
+            return statistics.quantiles((_timed(numbers) for _ in range(60)), n=10)
 
-    return cores if cores > 1 and seconds(cores) < 0.8 * seconds(1) else 1
+    return cores if cores > 1 and deciles(cores)[8] < 0.8 * deciles(1)[4] else 1
 
 
 @contextmanager
