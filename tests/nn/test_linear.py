@@ -108,3 +108,25 @@ def test_loss_without_gradients_is_the_same() -> None:
         quiet = head_cross_entropy(hidden_states, weight, None, targets)
     assert not quiet.requires_grad
     assert quiet == head_cross_entropy(hidden_states, weight, None, targets)
+
+
+@pytest.mark.parametrize("backend", [None, "aot_eager"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_head_cross_entropy_under_autocast_keeps_float32_gradients(
+    monkeypatch: pytest.MonkeyPatch, bias: bool, backend: str | None
+) -> None:
+    monkeypatch.setattr("sensorium.nn.linear.HAS_ONEDNN", False)  # as on a GPU
+    monkeypatch.setattr("sensorium.nn.cross_entropy.CHUNK_SCORES", {"cpu": 50 * 32})
+    hidden_states, weight, offset = head(torch.float32, bias=bias)
+    targets = torch.arange(120).view(3, 40) % 50
+    inputs = [hidden_states, weight] + ([] if offset is None else [offset])
+    expected = head_cross_entropy(hidden_states, weight, offset, targets)
+    loss_of = head_cross_entropy if backend is None else torch.compile(head_cross_entropy, backend=backend)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = loss_of(hidden_states, weight, offset, targets)
+    assert ours.dtype == torch.float32
+    assert ours != expected  # the products were of bfloat16
+    torch.testing.assert_close(ours, expected, rtol=1e-2, atol=0)
+    for a, b in zip(gradients(ours, *inputs), gradients(expected, *inputs), strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() < 0.02 * b.norm()

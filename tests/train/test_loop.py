@@ -106,6 +106,27 @@ def test_a_compiled_stage_takes_the_same_steps(make_trainer: MakeTrainer, monkey
     assert compiled.snapshot().tensors["weights"].keys() == plain.snapshot().tensors["weights"].keys()
 
 
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "muon", "model": {"qk_norm": True, "n_kv_heads": 1}}])
+def test_half_precision_products_as_on_a_gpu_take_nearly_the_same_steps(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    exact = make_trainer(**settings).train_step(1e9).loss
+    monkeypatch.setattr("sensorium.nn.linear.HAS_ONEDNN", False)
+    for module in ("loop", "validation"):
+        monkeypatch.setattr(f"sensorium.train.{module}.autocast", lambda _: torch.autocast("cpu", torch.bfloat16))
+    trainer = make_trainer(**settings, lr=0.01, warmup=0)
+    losses = [trainer.train_step(1e9).loss for _ in range(8)]
+    assert losses[0] == pytest.approx(exact, rel=0.01)
+    assert losses[0] != exact
+    assert losses[-1] < losses[0] - 0.1
+    tensors = trainer.snapshot().tensors
+    assert {tensor.dtype for tensor in (*tensors["weights"].values(), *tensors["optimizer"].values())} == {
+        torch.float32
+    }
+    validation = Validation(trainer.objective, trainer.stage, validation_data(trainer.stage), seed=1, world=ALONE)
+    assert validation(trainer.model, 8).loss < losses[0]
+
+
 def test_compiling_without_a_compiler_is_refused(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler.*set compile: false"):

@@ -26,30 +26,39 @@ def head_cross_entropy(hidden_states: Tensor, weight: Tensor, bias: Tensor | Non
         targets: (...) token ids, negative where nothing is learned.
 
     Returns:
-        A float32 scalar; 0 where nothing is learned. It can be differentiated once.
+        A float32 scalar; 0 where nothing is learned. It can be differentiated once. Under autocast the products are
+        of its dtype, and what they add up to (loss, gradient of the weight) is kept in the inputs' own.
     """
+    device = hidden_states.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     with_gradients = torch.is_grad_enabled()
     loss: Tensor = _HeadCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden_states, weight, bias, targets, with_gradients
+        hidden_states, weight, bias, targets, dtype, with_gradients
     )
     return loss
 
 
 def _loss_and_gradients(
-    hidden_states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, with_gradients: bool
+    hidden_states: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    dtype: torch.dtype,
+    with_gradients: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The loss and its gradients by hidden states, weight and bias (empty where not wanted)."""
+    """The loss and its gradients by hidden states, weight and bias (empty where not wanted); products in `dtype`."""
     dim = hidden_states.shape[-1]
     flat, flat_targets = hidden_states.reshape(-1, dim), targets.reshape(-1)
     learned = (flat_targets >= 0).nonzero().squeeze(1)
     loss = torch.zeros((), dtype=torch.float32, device=flat.device)
     grads = _empty_gradients(hidden_states, weight, bias, with_gradients)
     grad_flat = grads[0].view(-1, dim)
+    matrix, offset = weight.to(dtype), bias if bias is None else bias.to(dtype)
     rows = max(16, CHUNK_SCORES.get(flat.device.type, 1 << 27) // weight.shape[0])
     for index in torch.split(learned, rows):
-        chunk, wanted = flat[index], flat_targets[index].unsqueeze(1)  # (rows, dim), (rows, 1)
-        fast = has_fast_product(chunk) and weight.dtype == torch.float32
-        scores = product(chunk, weight, bias) if fast else torch.nn.functional.linear(chunk, weight, bias)
+        chunk, wanted = flat[index].to(dtype), flat_targets[index].unsqueeze(1)  # (rows, dim), (rows, 1)
+        fast = has_fast_product(chunk)
+        scores = product(chunk, matrix, offset) if fast else torch.nn.functional.linear(chunk, matrix, offset)
         scores = scores.float()  # (rows, vocab_size)
         scores -= scores.amax(dim=1, keepdim=True)
         loss -= scores.gather(1, wanted).sum()
@@ -58,8 +67,9 @@ def _loss_and_gradients(
         if with_gradients:
             scores /= total
             scores.scatter_add_(1, wanted, scores.new_full((), -1.0).expand_as(wanted))
-            scores = scores.to(weight.dtype)
-            grad_flat[index] = product(scores, weight.T) if fast else scores @ weight
+            scores = scores.to(dtype)
+            by_chunk = product(scores, matrix.T) if fast else scores @ matrix
+            grad_flat[index] = by_chunk.to(grad_flat.dtype)
             grads[1].add_(outer_product(scores, chunk) if fast else scores.T @ chunk)
             if bias is not None:
                 grads[2].add_(scores.sum(0))
@@ -75,6 +85,7 @@ def _shapes(
     weight: Tensor,
     bias: Tensor | None,
     targets: Tensor,  # noqa: ARG001
+    dtype: torch.dtype,  # noqa: ARG001
     with_gradients: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     loss = hidden_states.new_empty((), dtype=torch.float32)
@@ -94,12 +105,18 @@ def _empty_gradients(
 class _HeadCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, with_gradients: bool
+        ctx: Any,
+        hidden_states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        dtype: torch.dtype,
+        with_gradients: bool,
     ) -> Tensor:
         # As for a product: the custom operator imports the compiler, so only a compiled graph may call it.
         run = _opaque if torch.compiler.is_compiling() else _loss_and_gradients
         loss: Tensor
-        loss, *gradients = run(hidden_states, weight, bias, targets, with_gradients)
+        loss, *gradients = run(hidden_states, weight, bias, targets, dtype, with_gradients)
         ctx.save_for_backward(*gradients)
         ctx.has_bias = bias is not None
         return loss
@@ -108,4 +125,4 @@ class _HeadCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         by_hidden, by_weight, by_bias = ctx.saved_tensors
         grad = grad.to(by_hidden.dtype)
-        return by_hidden * grad, by_weight * grad, by_bias * grad if ctx.has_bias else None, None, None
+        return by_hidden * grad, by_weight * grad, by_bias * grad if ctx.has_bias else None, None, None, None
