@@ -23,8 +23,14 @@ def test_a_large_model_takes_one_thread_or_one_per_core():
 
 
 def test_the_thread_count_is_restored_even_after_an_error():
-    before = torch.get_num_threads()
-    with pytest.raises(ValueError, match="inside"), torch_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-        raise ValueError("inside")
+    before, inside = torch.get_num_threads(), []
+
+    def fail():
+        with torch_threads(before + 1):
+            inside.append(torch.get_num_threads())
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
+    assert inside == [before + 1]
     assert torch.get_num_threads() == before
