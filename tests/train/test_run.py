@@ -443,6 +443,54 @@ def test_samples_are_asked_for_and_change_nothing(tmp_path: Path, write_recipe: 
         assert_same_state(left, right)
 
 
+def test_a_sampler_that_fails_costs_no_steps_and_what_it_draws_does_not_show(
+    tmp_path: Path, write_recipe: WriteRecipe
+) -> None:
+    class Sampler(Callback):
+        def __init__(self, fails_at: int | None) -> None:
+            self.fails_at = fails_at
+
+        def sample(self, model: Omni, processor: Processor, stage: str, step: int) -> Sequence[Sample]:  # noqa: ARG002
+            disturb_random_state()
+            if step == self.fails_at:
+                raise RuntimeError("no sample")
+            return ()
+
+    recipe = write_recipe(dropout=0.2, sample_every=3)
+    go(recipe, tmp_path / "whole", Sampler(None))
+    with pytest.raises(RuntimeError, match="no sample"):
+        go(recipe, tmp_path / "broken", Sampler(3))
+    assert checkpoints(tmp_path / "broken")[-1].name == "step-00000003"
+    resumed = Recorder()
+    go(recipe, tmp_path / "broken", Sampler(None), resumed)
+    assert [metrics.step for metrics in resumed.steps] == [4, 5, 6]
+    for left, right in zip(checkpoints(tmp_path / "whole"), checkpoints(tmp_path / "broken"), strict=True):
+        assert_same_state(left, right)
+
+
+def test_a_run_stopped_after_its_last_step_is_still_validated_and_sampled(
+    tmp_path: Path, write_recipe: WriteRecipe
+) -> None:
+    recipe, asked = write_recipe(sample_every=3, eval_every=3), Recorder()
+
+    class Sampler(Callback):
+        def sample(self, model: Omni, processor: Processor, stage: str, step: int) -> Sequence[Sample]:  # noqa: ARG002
+            return [Sample("the cat", str(step))]
+
+        def on_validation(self, metrics: ValidationMetrics) -> None:
+            if metrics.step == 6:
+                raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        go(recipe, tmp_path / "run", Sampler())
+    assert checkpoints(tmp_path / "run")[-1].name == "step-00000006"
+    Sampler.on_validation = Callback.on_validation  # type: ignore[method-assign]
+    go(recipe, tmp_path / "run", Sampler(), asked)
+    assert asked.steps == []
+    assert [metrics.step for metrics in asked.validations] == [6]
+    assert [step for step, _ in asked.samples] == [6]
+
+
 def test_metrics_go_to_json_lines_and_tensorboard(tmp_path: Path, write_recipe: WriteRecipe) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,17 @@ def restore_random_state(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
     algorithm, position, has_gauss, gauss = plain["numpy"]
     keys = tensors["numpy"].numpy().astype(np.uint32)
     np.random.set_state((algorithm, keys, position, has_gauss, gauss))
+
+
+@contextmanager
+def kept_random_state(device: torch.device) -> Iterator[None]:
+    """Every generator of this process stands after the block where it stood before."""
+    alone = World(0, 1, device)
+    kept = random_state(alone)
+    try:
+        yield
+    finally:
+        restore_random_state(*kept, alone)
 
 
 def _write(folder: Path, snapshot: Snapshot) -> None:

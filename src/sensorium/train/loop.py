@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +19,14 @@ from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.train.average import Average
 from sensorium.train.callbacks import Callback, Sample, StepMetrics
-from sensorium.train.checkpoint import Checkpoints, Snapshot, random_state, restore_random_state, seed_generators
+from sensorium.train.checkpoint import (
+    Checkpoints,
+    Snapshot,
+    kept_random_state,
+    random_state,
+    restore_random_state,
+    seed_generators,
+)
 from sensorium.train.distributed import World
 from sensorium.train.interrupts import Interrupts
 from sensorium.train.objectives import Objective, moved, share_of
@@ -174,11 +181,12 @@ class Watch:
     processor: Processor
     interrupts: Interrupts
     peak_flops: float
-    validated_at: int = field(default=-1)
+    validated_at: int = -1
+    sampled_at: int = -1
 
 
 def fit(trainer: Trainer, watch: Watch) -> None:
-    """Steps until the horizon, with validation, samples and checkpoints when they are due, and all three at the end.
+    """Steps until the horizon, with checkpoints, validation and samples when they are due, and all three at the end.
 
     Raises:
         TrainingError: a loss that is no number, a disk that refuses, or an interrupt (after a checkpoint).
@@ -188,20 +196,20 @@ def fit(trainer: Trainer, watch: Watch) -> None:
         metrics = trainer.train_step(watch.peak_flops)
         for callback in watch.callbacks:
             callback.on_step(metrics)
-        if _due(trainer, stage.eval_every):
-            validate(trainer, watch)
-        if _due(trainer, stage.sample_every):
-            sample(trainer, watch)
-        if _due(trainer, stage.save_every):
+        # Saved before anything looks at the model, so that a validation or sample that fails costs no steps.
+        if _due(trainer, stage.save_every) or trainer.step == trainer.horizon:
             save(trainer, watch)
         if watch.interrupts.any(trainer.world):
             save(trainer, watch)
             raise watch.interrupts.error(trainer.step, stage.name)
+        if _due(trainer, stage.eval_every):
+            validate(trainer, watch)
+        if _due(trainer, stage.sample_every):
+            sample(trainer, watch)
     if watch.validated_at != trainer.step:
         validate(trainer, watch)
-    if stage.sample_every and trainer.step % stage.sample_every:
+    if stage.sample_every and watch.sampled_at != trainer.step:
         sample(trainer, watch)
-    save(trainer, watch)
 
 
 def validate(trainer: Trainer, watch: Watch) -> None:
@@ -217,11 +225,15 @@ def validate(trainer: Trainer, watch: Watch) -> None:
 
 def sample(trainer: Trainer, watch: Watch) -> None:
     """Ask the callbacks for samples of the model, and tell all of them; the random state stays as it was."""
+    watch.sampled_at = trainer.step
     if not watch.callbacks:
         return
-    stage, devices = trainer.stage.name, [trainer.world.device] if trainer.world.device.type == "cuda" else []
-    samples: list[Sample] = []
-    with trainer.result() as model, torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
+    stage, samples = trainer.stage.name, list[Sample]()
+    with (
+        trainer.result() as model,
+        kept_random_state(trainer.world.device),
+        torch.compiler.set_stance("force_eager"),
+    ):
         model.eval()
         for callback in watch.callbacks:
             samples += callback.sample(model, watch.processor, stage, trainer.step)
