@@ -47,11 +47,15 @@ def test_settings_and_minutes_are_overridden(cli, refused, recipe: Path, tmp_pat
     assert "more than 0" in refused("train", recipe, "--out", tmp_path / "b", "--minutes", "0")
 
 
-def test_a_run_that_is_there_is_gone_on_with_unless_fresh(cli, refused, recipe: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_there_is_gone_on_with_unless_fresh(cli, recipe: Path, tmp_path: Path, caplog) -> None:
     first = cli("train", recipe, "--out", tmp_path / "run", "--threads", "1")
     weights = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
     again = cli("train", recipe, "--out", tmp_path / "run", "--threads", "1")
     assert again.out == first.out
     assert "stage" not in again.err
     assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == weights
-    assert str(tmp_path / "run") in refused("train", recipe, "--out", tmp_path / "run", "--fresh")
+    anew = cli("train", recipe, "--out", tmp_path / "run", "--threads", "1", "--fresh", "--set", "seed=5")
+    assert anew.out == first.out
+    assert f"the run that was in {tmp_path / 'run'} is now in {tmp_path / 'run.1'}" in caplog.text
+    assert (tmp_path / "run.1" / "model" / "model.safetensors").read_bytes() == weights
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() != weights

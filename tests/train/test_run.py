@@ -321,16 +321,42 @@ def test_a_changed_recipe_is_refused_by_the_name_of_the_key(
     with pytest.raises(RuntimeError):
         go(recipe, out, StopAfter(2))
     for override, message in [
-        ("stages.0.lr=0.5", r"stages\.0\.lr was 0\.001, now 0\.5 \(set it back, or choose another folder\)"),
+        ("stages.0.lr=0.5", r"stages\.0\.lr was 0\.001, now 0\.5 \(set it back, choose another folder, or start over"),
         ("seed=4", r"seed was 3, now 4"),
         ("model.dim=32", r"model\.dim was 16, now 32"),
     ]:
         with pytest.raises(ConfigError, match=message):
             go(recipe, out, overrides=[override])
-    with pytest.raises(ConfigError, match="already holds a run"):
-        go(recipe, out, resume=False)
     # What has not begun may change, and so may what only watches.
     go(recipe, out, overrides=["stages.1.lr=0.5", "stages.0.save_every=2", "stages.0.eval_every=2"])
+
+
+def test_starting_over_moves_the_former_run_aside_and_nothing_else(
+    tmp_path: Path, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, out, strange = write_recipe(), tmp_path / "run", tmp_path / "mine"
+    (tmp_path / "run.1").mkdir()
+    go(recipe, out)
+    weights = (out / "model" / "model.safetensors").read_bytes()
+
+    class Fresh(Callback):
+        def on_start(self, info: StageInfo) -> None:  # noqa: ARG002
+            with pytest.raises(ConfigError, match="in use by process"):
+                go(recipe, out, resume=False)
+
+    again = Recorder()
+    go(recipe, out, again, Fresh(), resume=False)
+    assert [metrics.step for metrics in again.steps] == [1, 2, 3, 4, 5, 6]
+    assert (tmp_path / "run.2" / "model" / "model.safetensors").read_bytes() == weights
+    assert sorted(path.name for path in tmp_path.glob("run*")) == ["run", "run.1", "run.2"]
+    monkeypatch.chdir(out)
+    with pytest.raises(ConfigError, match="cannot be moved aside from inside of it"):
+        go(recipe, Path(), resume=False)
+    strange.mkdir()
+    (strange / "thesis.txt").write_text("precious", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"holds 'thesis\.txt' and no run"):
+        go(recipe, strange, resume=False)
+    assert (strange / "thesis.txt").exists()
 
 
 def test_moved_data_goes_on_and_other_data_does_not(tmp_path: Path, write_recipe: WriteRecipe, corpus: Path) -> None:

@@ -22,7 +22,11 @@ def train(
         typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change the recipe, such as stages.0.lr=3e-4."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint in OUT, or start over.")
+        bool,
+        typer.Option(
+            "--resume/--fresh",
+            help="Go on from the last checkpoint in OUT, or start over; what is there then moves to OUT.1, OUT.2, ….",
+        ),
     ] = True,
     prompts: Annotated[
         list[str] | None, typer.Option("--prompt", help="What to sample from during the run; may be repeated.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import shutil
@@ -58,15 +59,34 @@ class RunFolder:
         """Whether a stage has a checkpoint."""
         return index < len(recipe.stages) and self.checkpoints(recipe, index).exist()
 
-    def admit(self, recipe: Recipe, *, resume: bool) -> None:
+    def set_aside(self) -> Path | None:
+        """Rename the folder, if it holds a run, to the first free of NAME.1, NAME.2, …; return its new place.
+
+        Raises:
+            ConfigError: it cannot be renamed; nothing was changed.
+        """
+        if not self.recipe.exists() and not self._has_checkpoints():
+            return None
+        path = self.path.absolute()
+        if Path.cwd().resolve().is_relative_to(path.resolve()):
+            raise ConfigError(f"{path} cannot be moved aside from inside of it (go to another folder first)")
+        places = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+        place = next(place for place in places if not place.exists() and not place.is_symlink())
+        try:
+            path.rename(place)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path} cannot be moved aside to {place}: {error.strerror} (choose another folder)"
+            ) from None
+        return place
+
+    def admit(self, recipe: Recipe) -> None:
         """Check that the folder is empty or holds a run of this recipe; then keep the recipe there.
 
         Raises:
             ConfigError: the folder holds something else, or a run that this recipe cannot go on with.
         """
-        if any(self.path.glob("stages/*/checkpoints/step-*")):
-            if not resume:
-                raise ConfigError(f"{self.path} already holds a run (resume it, or choose another folder)")
+        if self._has_checkpoints():
             self._refuse_changes(recipe)
         elif self.recipe.exists():
             self._forget_other(recipe)
@@ -80,6 +100,9 @@ class RunFolder:
             shutil.copytree(source, stage, dirs_exist_ok=True)
         return self.model
 
+    def _has_checkpoints(self) -> bool:
+        return any(self.path.glob("stages/*/checkpoints/step-*"))
+
     def _forget_other(self, recipe: Recipe) -> None:
         """A run that ended before its first step leaves nothing to keep, if it was of another recipe."""
         if self.recipe.read_text(encoding="utf-8") != dump_recipe(recipe):
@@ -92,7 +115,7 @@ class RunFolder:
             if not self._may_change(name, old):
                 raise ConfigError(
                     f"{self.path} holds a run of another recipe: {name} was {_value(old, name)}, now "
-                    f"{_value(recipe, name)} (set it back, or choose another folder)"
+                    f"{_value(recipe, name)} (set it back, choose another folder, or start over with --fresh)"
                 )
 
     def _may_change(self, name: str, old: Recipe) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from sensorium.config import Config, Positive, Probability, TransformerConfig, nearest
+from sensorium.config import Config, Positive, Probability, SamplingConfig, TransformerConfig, nearest
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import ConfigError
 
@@ -19,7 +19,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 # Settings that leave the course of training alone, so that a run may go on under new values of them. Data may
 # have been moved: the cursor knows its files by name and size, and refuses others.
 OBSERVING = frozenset({"eval_every", "sample_every", "save_every", "log_every", "keep", "validation_tokens"})
-OBSERVING |= {"max_bad", "save_dtype", "path"}
+OBSERVING |= {"max_bad", "save_dtype", "path", "card"}
 
 
 class Budget(Config):
@@ -135,6 +135,8 @@ class Recipe(Config):
     tokenizer: TokenizerSpec | None = None
     # Precision of the weights in the model folders; training itself keeps float32.
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float16"
+    sampling: SamplingConfig | None = None  # how the model likes to be sampled; left out, as `init` does
+    card: Path | None = None  # Markdown that becomes the model's card
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
     @field_validator("stages")
@@ -156,6 +158,15 @@ class Recipe(Config):
             for stage in self.stages:
                 _fits(stage, self.model)
         return self
+
+    def card_text(self) -> str | None:
+        """The model card, None when the recipe names none. Raises `ConfigError` when it cannot be read."""
+        if self.card is None:
+            return None
+        try:
+            return self.card.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the card {self.card} cannot be read: {error}") from None
 
     def with_minutes(self, minutes: float) -> Recipe:
         """The same run in so many minutes altogether, shared among the stages as their budgets are now.
@@ -205,7 +216,9 @@ def dump_recipe(recipe: Recipe) -> str:
 def changes(old: Recipe, new: Recipe) -> list[str]:
     """Names of the settings that differ, such as `stages.0.lr`, but those that only observe the run."""
     differing = _differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
-    return [name for name in differing if name.rpartition(".")[2] not in OBSERVING]
+    return [
+        name for name in differing if name.rpartition(".")[2] not in OBSERVING and not name.startswith("sampling")
+    ]
 
 
 def _size(stage: Stage) -> tuple[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from sensorium.train.seeds import derive
 from sensorium.train.start import first_model, prepare_processor, trainable_copy
 from sensorium.train.validation import Validation, validation_data
 
+log = logging.getLogger(__name__)
+
 
 def train(
     recipe: Recipe,
@@ -44,7 +47,7 @@ def train(
         recipe: what to train, see `load_recipe`.
         out: the run's folder; new, empty, or that of an earlier call with the same recipe.
         minutes: wall clock for the whole run, in place of the stages' own budgets.
-        resume: go on with a run that is there; otherwise its presence is an error.
+        resume: go on with a run that is there; otherwise it is moved aside, to OUT.1 or the next free number.
         device: `auto` (a GPU if there is one), `cpu` or `cuda`.
         threads: of the CPU; by default as many as PyTorch has taken.
         callbacks: what watches the run, besides the JSON lines and TensorBoard logs that it always writes.
@@ -64,12 +67,21 @@ def train(
         world = stack.enter_context(joined(device))
         folder = RunFolder(Path(out))
         if world.is_main:
+            if not resume:
+                _set_aside(folder)
             stack.enter_context(claimed(folder.path))
-            folder.admit(recipe, resume=resume)
+            folder.admit(recipe)
             prepare_processor(recipe, folder.path)
         world.wait()
         _Run(recipe, folder, world, callbacks).stages()
         return folder.model
+
+
+def _set_aside(folder: RunFolder) -> None:
+    with claimed(folder.path):  # nobody trains in it
+        place = folder.set_aside()
+    if place is not None:
+        log.warning("the run that was in %s is now in %s", folder.path, place)
 
 
 class _Run:
@@ -169,7 +181,9 @@ class _Run:
                 pretrained.model.eval()
                 pretrained.processor = self.processor
                 pretrained.name = self.recipe.name
-                save_pretrained(pretrained, folder, dtype=getattr(torch, self.recipe.save_dtype))
+                pretrained.sampling = self.recipe.sampling or pretrained.sampling
+                card = self.recipe.card_text()
+                save_pretrained(pretrained, folder, dtype=getattr(torch, self.recipe.save_dtype), card=card)
         self.world.wait()
         return folder
 
