@@ -203,7 +203,10 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     data = _expand(_read_yaml(path), str(path))
     for override in overrides:
         _override(data, override)
-    _locate(data, path.absolute().parent)
+    try:
+        _locate(data, path.absolute().parent)
+    except RecursionError:
+        raise ConfigError(f"{path}: a YAML alias stands inside what it stands for") from None
     return Recipe.parse(data, str(path))
 
 
@@ -216,9 +219,7 @@ def dump_recipe(recipe: Recipe) -> str:
 def changes(old: Recipe, new: Recipe) -> list[str]:
     """Names of the settings that differ, such as `stages.0.lr`, but those that only observe the run."""
     differing = _differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
-    return [
-        name for name in differing if name.rpartition(".")[2] not in OBSERVING and not name.startswith("sampling")
-    ]
+    return [name for name in differing if name.rpartition(".")[2] not in OBSERVING and not name.startswith("sampling")]
 
 
 def _size(stage: Stage) -> tuple[str, float]:
@@ -240,21 +241,30 @@ def _fits(stage: Stage, model: TransformerConfig) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice: the first would silently lose."""
+    """YAML that refuses a key given twice, of which the first would silently lose, and keys that are no words."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping, refusing repeated keys."""
+        """Build a mapping, refusing keys that are repeated, or lists or mappings."""
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
+def _parse_yaml(text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except (ValueError, RecursionError) as error:  # PyYAML lets these through: a 13th month, endless nesting
+        raise yaml.YAMLError(str(error)) from None
+
+
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return _parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -295,7 +305,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     if not equals or not all(path):
         raise ConfigError(f"override {override!r} must read a.b.c=value")
     try:
-        value = yaml.load(text, _Loader)
+        value = _parse_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: not valid YAML: {_problem(error)}") from None
     stages = data.get("stages")
@@ -331,11 +341,19 @@ def _locate(data: Any, folder: Path) -> None:
     """Make relative paths absolute, in place; what is found nowhere stays as it is (it may be a model's name)."""
     places = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, value in list(places):
-        if key in ("path", "init", "from") and isinstance(value, str):
-            found = next((place for place in (folder / value, Path(value).absolute()) if place.exists()), value)
-            data[key] = str(found)
+        if key in ("path", "init", "from", "card") and isinstance(value, str):
+            candidates = (folder / value, Path(value).absolute())
+            data[key] = str(next((place for place in candidates if _is_meant(place, data=key == "path")), value))
         else:
             _locate(value, folder)
+
+
+def _is_meant(place: Path, *, data: bool) -> bool:
+    """Whether data, or a model, is there: a folder that merely has a model's name is not that model."""
+    try:
+        return place.exists() and (data or place.is_file() or (place / "config.json").exists())
+    except OSError:  # a name too long, a folder closed to us
+        return False
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
