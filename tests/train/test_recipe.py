@@ -101,6 +101,29 @@ def test_broken_yaml_names_its_line(tmp_path: Path) -> None:
     assert "recipe.yaml:3: not valid YAML" in message
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["lr: {{ lr }}", "? [a]\n: 1", "name: 2024-13-45", "lr: !!int x", "betas: &a [*a]", "name: " + "[" * 3000],
+)
+def test_what_yaml_cannot_mean_is_one_line(tmp_path: Path, text: str) -> None:
+    assert "recipe.yaml" in error_of(tmp_path, SHORT.replace("lr: 0.002\n", text + "\n"))
+
+
+@pytest.mark.parametrize("override", ["lr={{ lr }}", "name=2024-13-45"])
+def test_what_an_override_cannot_mean_is_one_line(tmp_path: Path, override: str) -> None:
+    assert "not valid YAML" in error_of(tmp_path, SHORT, override)
+
+
+def test_a_folder_with_a_models_name_is_not_that_model(tmp_path: Path) -> None:
+    (tmp_path / "seedling").mkdir()
+    path = written(tmp_path, "init: seedling\ndata: [{path: text.txt}]\nbudget: {steps: 1}\n")
+    assert load_recipe(path).init == "seedling"
+    (tmp_path / "seedling" / "config.json").write_text("{}", encoding="utf-8")
+    assert load_recipe(path).init == str(tmp_path / "seedling")
+    endless = load_recipe(path, [f"data.0.path={'x' * 5000}"])  # no file can be called that
+    assert str(endless.stages[0].data[0].path) == "x" * 5000
+
+
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
     assert "recipe.yaml:2: not valid YAML: the key 'seed' stands twice" in error_of(tmp_path, "seed: 1\nseed: 2\n")
 

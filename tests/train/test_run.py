@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -372,6 +373,25 @@ def test_moved_data_goes_on_and_other_data_does_not(tmp_path: Path, write_recipe
     go(recipe, out, overrides=[f"data.0.path={moved}"])
     go(recipe, tmp_path / "whole")
     assert_same_state(checkpoints(tmp_path / "whole")[-1], checkpoints(out)[-1])
+
+
+def test_a_run_goes_on_when_the_model_it_began_with_was_moved(
+    tmp_path: Path, write_recipe: WriteRecipe, corpus: Path
+) -> None:
+    go(write_recipe(budget={"steps": 1}), tmp_path / "first")
+    start, moved, out = tmp_path / "first" / "model", tmp_path / "elsewhere", tmp_path / "run"
+    path = tmp_path / "second.yaml"
+    stage = {"data": [{"path": str(corpus)}], "rows": 2, "time": 32, "budget": {"steps": 4}, "save_every": 2}
+    path.write_text(yaml.safe_dump({"init": str(start), **stage}), encoding="utf-8")
+    with pytest.raises(RuntimeError, match="crash"):
+        go(path, out, StopAfter(3))
+    shutil.copytree(start, moved)
+    with pytest.raises(ConfigError, match=r"init was .*set it back"):
+        go(path, out, overrides=[f"init={moved}"])
+    shutil.rmtree(start)
+    resumed = Recorder()
+    go(path, out, resumed, overrides=[f"init={moved}"])
+    assert [metrics.step for metrics in resumed.steps] == [3, 4]
 
 
 def test_a_run_that_failed_before_its_first_step_begins_anew_under_another_recipe(

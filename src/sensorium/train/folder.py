@@ -119,10 +119,16 @@ class RunFolder:
                 )
 
     def _may_change(self, name: str, old: Recipe) -> bool:
-        """Stages that have not begun may change freely; the last that has may get another budget."""
+        """Stages that have not begun may change freely; the last that has may get another budget.
+
+        Where the run began (`init`, `tokenizer.from`) may be found elsewhere, once nothing is left in its old place:
+        what it gave is in the run's folder.
+        """
         match = re.match(r"stages\.(\d+)(?:\.(\w+))?", name)
         if match is None:
-            return not self.begun(old, 0)
+            former = Path(str(_setting(old, name)))
+            was_moved = name in ("init", "tokenizer.from") and former.is_absolute() and not former.exists()
+            return was_moved or not self.begun(old, 0)
         index = int(match[1])
         if not self.begun(old, index):
             return True
@@ -165,12 +171,18 @@ def write_atomically(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _value(recipe: Recipe, name: str) -> object:
+def _setting(recipe: Recipe, name: str) -> object:
     value: object = recipe.model_dump(mode="json")
     for step in name.split("."):
         if isinstance(value, dict):
             value = value.get(step)
         elif isinstance(value, list):
             value = value[int(step)] if int(step) < len(value) else None
+    return value
+
+
+def _value(recipe: Recipe, name: str) -> str:
+    """A setting as an error shows it."""
+    value = _setting(recipe, name)
     text = repr(value)
     return "nothing" if value is None else text if len(text) <= 60 else text[:57] + "..."
