@@ -63,6 +63,7 @@ def train(
         recipe = recipe.with_minutes(minutes)
     if threads is not None:
         torch.set_num_threads(threads)
+    recipe.card_text()  # what cannot be read is better known before the training than after
     with contextlib.ExitStack() as stack:
         world = stack.enter_context(joined(device))
         folder = RunFolder(Path(out))
