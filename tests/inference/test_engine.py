@@ -10,11 +10,12 @@ import torch
 
 from sensorium.config import SamplingConfig
 from sensorium.errors import RequestError
-from sensorium.inference.compiled import CompiledStep, has_compiler, plain_step
+from sensorium.inference.compiled import CompiledStep, plain_step
 from sensorium.inference.decoding import Decoder
 from sensorium.inference.engine import Engine
 from sensorium.messages import Done, TextDelta
 from sensorium.nn.attention import KVCache
+from sensorium.nn.compilation import has_compiler
 
 FAMILIES = {
     "llama": {},
@@ -87,7 +88,7 @@ def test_rows_of_different_length_decode_side_by_side_as_they_do_alone(model):
             assert torch.allclose(both.scores[row], one.scores[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler on this machine")
+@pytest.mark.skipif(not has_compiler(torch.device("cpu")), reason="no C++ compiler on this machine")
 def test_the_compiled_step_gives_the_plain_scores_at_every_length_of_the_cache(make_model):
     model = make_model(n_layers=2, qk_norm=True, qkv_bias=True, sliding_window=40, sliding_layers=(1,))
     compiled = CompiledStep(model, threads=1)

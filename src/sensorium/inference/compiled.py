@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import sys
 import threading
 import types
 from collections.abc import Callable
@@ -16,6 +13,7 @@ from torch import Tensor
 
 from sensorium.inference.threads import torch_threads
 from sensorium.nn.attention import KVCache
+from sensorium.nn.compilation import has_compiler
 from sensorium.nn.omni import Omni
 
 log = logging.getLogger(__name__)
@@ -54,7 +52,7 @@ class CompiledStep:
             if self._started:
                 return
             self._started = True
-        if not has_compiler() or self._model.device.type != "cpu":
+        if self._model.device.type != "cpu" or not has_compiler(self._model.device):
             return
         if wait:
             self._compile()
@@ -92,8 +90,3 @@ class CompiledStep:
         with torch_threads(self._threads):
             compiled(ids, positions, cache)
         return compiled
-
-
-def has_compiler() -> bool:
-    """Whether this machine has the C++ compiler that inductor calls."""
-    return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")) is not None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium.errors import ConfigError, TrainingError
+from sensorium.errors import TrainingError
+from sensorium.nn.compilation import has_compiler
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.train.average import Average
@@ -36,6 +36,8 @@ from sensorium.train.recipe import Stage
 from sensorium.train.schedule import rate
 from sensorium.train.seeds import derive
 from sensorium.train.validation import Validation
+
+log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -263,15 +265,11 @@ def _configure(model: Omni, stage: Stage) -> None:
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = stage.dropout
-    if stage.compile:
-        _require_compiler(model)
+    if stage.compile and has_compiler(model.device):
         model.decoder.compile()
-
-
-def _require_compiler(model: Omni) -> None:
-    """On a CPU, compiled graphs become C++: without a compiler they would fail in the first step, at length."""
-    names = (os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl")
-    if model.device.type == "cpu" and not any(shutil.which(name) for name in names if name):
-        raise ConfigError(
-            "compile: true needs a C++ compiler, and none of g++ and clang++ is found (set compile: false)"
+    elif stage.compile:
+        log.warning(
+            "stage %r trains without compilation: torch.compile needs %s, and finds none (set compile: false)",
+            stage.name,
+            "a C++ compiler (g++, or what CXX names)" if model.device.type == "cpu" else "Triton and a C compiler",
         )
