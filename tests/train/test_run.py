@@ -279,6 +279,25 @@ def test_stages_follow_each_other_and_a_resumed_run_picks_up_at_the_right_one(
     assert idle.steps == []
 
 
+@pytest.mark.parametrize(
+    ("talking", "message"),
+    [
+        ({"freeze": ["decoder.block.*"]}, r"stage 'talking': freeze: 'decoder\.block\.\*' matches no weight"),
+        ({"freeze": ["*"]}, "stage 'talking': freeze: .* nothing to train"),
+        ({"lr_scale": {"x": 2}}, "stage 'talking': lr_scale: 'x' matches no weight"),
+        ({"data": [{"path": "nowhere.jsonl"}]}, r"stage 'talking': nowhere\.jsonl does not exist"),
+        ({"validation": [{"path": "nowhere.jsonl"}]}, r"stage 'talking': nowhere\.jsonl does not exist"),
+    ],
+)
+def test_a_mistake_in_a_later_stage_does_not_wait_for_it(
+    tmp_path: Path, write_recipe: WriteRecipe, chats: Path, talking: dict[str, Any], message: str
+) -> None:
+    recorder = Recorder()
+    with pytest.raises((ConfigError, DataError), match=message):
+        go(two_stages(write_recipe, chats, **talking), tmp_path / "run", recorder)
+    assert recorder.steps == []
+
+
 def test_the_final_model_is_the_average_where_there_is_one(tmp_path: Path, write_recipe: WriteRecipe) -> None:
     model = go(write_recipe(ema=0.5), tmp_path / "run")
     stored, last = load_file(model / "model.safetensors"), checkpoints(tmp_path / "run")[-1]

@@ -169,6 +169,11 @@ class Optimizers:
         ]
 
 
+def check_patterns(model: nn.Module, stage: Stage) -> None:
+    """Raise the `ConfigError` that `Optimizers` would, without touching the model."""
+    lr_factors(_unfrozen(dict(model.named_parameters()), stage.freeze), stage.lr_scale)
+
+
 def trainable(model: nn.Module, freeze: Iterable[str]) -> dict[str, nn.Parameter]:
     """Names and weights that no pattern freezes; the others stop asking for gradients.
 
@@ -176,12 +181,10 @@ def trainable(model: nn.Module, freeze: Iterable[str]) -> dict[str, nn.Parameter
         ConfigError: a pattern matches no weight, or nothing is left to train.
     """
     weights = dict(model.named_parameters())
-    frozen = {name for pattern in freeze for name in _matching(pattern, weights, "freeze")}
+    moving = _unfrozen(weights, freeze)
     for name, weight in weights.items():
-        weight.requires_grad_(name not in frozen)
-    if len(frozen) == len(weights):
-        raise ConfigError("freeze: the patterns freeze every weight, so there is nothing to train")
-    return {name: weight for name, weight in weights.items() if name not in frozen}
+        weight.requires_grad_(name in moving)
+    return moving
 
 
 def lr_factors(weights: Mapping[str, Tensor], patterns: Mapping[str, float]) -> dict[str, float]:
@@ -194,6 +197,15 @@ def lr_factors(weights: Mapping[str, Tensor], patterns: Mapping[str, float]) -> 
     for pattern, factor in patterns.items():
         factors.update(dict.fromkeys(_matching(pattern, weights, "lr_scale"), factor))
     return factors
+
+
+def _unfrozen(weights: Mapping[str, nn.Parameter], freeze: Iterable[str]) -> dict[str, nn.Parameter]:
+    frozen = {name for pattern in freeze for name in _matching(pattern, weights, "freeze")}
+    if len(frozen) == len(weights):
+        raise ConfigError(
+            f"freeze: the patterns freeze every weight, so there is nothing to train (spare some of {len(weights)})"
+        )
+    return {name: weight for name, weight in weights.items() if name not in frozen}
 
 
 def _matching(pattern: str, names: Iterable[str], setting: str) -> list[str]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from sensorium.errors import CheckpointError, ConfigError, TrainingError
+from sensorium.errors import CheckpointError, ConfigError, DataError, TrainingError
 from sensorium.hub.folder import save_pretrained
 from sensorium.hub.pretrained import Pretrained
+from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.train.callbacks import Callback, JsonLines, StageInfo, TensorBoard
 from sensorium.train.distributed import World, joined
@@ -20,8 +21,9 @@ from sensorium.train.horizon import fixed_horizon, grown_horizon
 from sensorium.train.interrupts import Interrupts
 from sensorium.train.loop import Trainer, Watch, fit, save
 from sensorium.train.objectives import make_objective
+from sensorium.train.optim import check_patterns
 from sensorium.train.precision import compute_dtype, measure_peak
-from sensorium.train.recipe import Recipe
+from sensorium.train.recipe import Recipe, Stage
 from sensorium.train.seeds import derive
 from sensorium.train.start import first_model, prepare_processor, trainable_copy
 from sensorium.train.validation import Validation, validation_data
@@ -112,6 +114,8 @@ class _Run:
 
     def _stage(self, index: int) -> None:
         pretrained = self._model_before(index)
+        for stage in self.recipe.stages[index:]:
+            self._check(stage, pretrained.model)
         trainer, watch = self._prepared(pretrained, index)
         model_folder: Path | None = None
         try:
@@ -137,12 +141,27 @@ class _Run:
             return first_model(self.recipe, self.processor, self.world.device)
         return trainable_copy(self.folder.stage_model(self.recipe, index - 1), self.world.device)
 
-    def _prepared(self, pretrained: Pretrained, index: int) -> tuple[Trainer, Watch]:
-        stage, seed = self.recipe.stages[index], derive(self.recipe.seed, "stage", index)
+    def _check(self, stage: Stage, model: Omni) -> None:
+        """What can be known before the first step: a mistake in a later stage must not wait until it begins.
+
+        Raises:
+            ConfigError, DataError: the stage can never run.
+        """
         if stage.rows < self.world.size:
             raise ConfigError(
                 f"stage {stage.name!r}: rows = {stage.rows}, below the {self.world.size} processes that share them"
             )
+        make_objective(stage, self.processor, model)
+        try:
+            check_patterns(model, stage)
+            for spec in (*stage.data, *(stage.validation or ())):
+                spec.files()
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"stage {stage.name!r}: {error}") from None
+        self.recipe.card_text()
+
+    def _prepared(self, pretrained: Pretrained, index: int) -> tuple[Trainer, Watch]:
+        stage, seed = self.recipe.stages[index], derive(self.recipe.seed, "stage", index)
         objective = make_objective(stage, self.processor, pretrained.model)
         trainer = Trainer(pretrained.model, objective, stage, seed=seed, world=self.world)
         specs = validation_data(stage)
