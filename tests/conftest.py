@@ -5,7 +5,12 @@ import json
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples on every run, and no clock: a busy machine is no reason to fail.
+hypothesis.settings.register_profile("house", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("house")
 
 # Twenty kinds of talk, each with a reply of its own: what the small model is taught by heart.
 THINGS = ("cat", "dog", "bird", "fish", "bear", "frog", "duck", "goat", "lion", "mouse")

@@ -119,6 +119,8 @@ def test_ctrl_c_is_code_130() -> None:
     """In a process of its own: a signal while standard input is awaited."""
     script = (
         "import sys, signal; from sensorium.cli.main import run\n"
+        # Started in the background, a process inherits that Ctrl-C means nothing.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Waiting:\n"
         "    def isatty(self): return False\n"
         f"    def read(self): signal.raise_signal({int(signal.SIGINT)})\n"

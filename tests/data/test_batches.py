@@ -171,7 +171,7 @@ def test_an_error_of_the_data_arrives_where_its_batch_would(tmp_path: Path, enco
         next(stream)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(weights=st.lists(st.floats(0.1, 10), min_size=2, max_size=4), seed=st.integers(0, 9))
 def test_a_mixture_keeps_its_shares_of_tokens(
     tmp_path_factory: pytest.TempPathFactory, encoder: Any, weights: list[float], seed: int

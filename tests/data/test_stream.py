@@ -56,7 +56,7 @@ def test_without_shuffle_the_files_come_in_order(three_files: Path) -> None:
         next(stream)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(0, 9), min_size=1, max_size=4).filter(any),
     window=st.integers(1, 12),

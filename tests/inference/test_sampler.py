@@ -87,7 +87,7 @@ def test_draws_follow_the_reference_distribution(case):
     assert (np.abs(counts - 1500 * expected) <= 4 * deviation + 1e-6).all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     scores=SCORES,
     temperature=st.sampled_from([0.0, 0.3, 1.0, 3.0]),
@@ -182,7 +182,6 @@ def test_a_bias_for_a_token_that_does_not_exist_names_it_and_the_range():
 
 
 @given(SCORES, st.integers(0, VOCAB - 1), st.integers(0, 20))
-@settings(deadline=None)
 def test_log_probabilities_are_the_models_own(scores, token, top):
     array = np.array(scores, dtype=np.float64)
     expected = array - array.max() - np.log(np.exp(array - array.max()).sum())

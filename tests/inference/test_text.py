@@ -29,14 +29,14 @@ def scan(pieces: list[str], stops: list[str]) -> tuple[list[str], bool]:
     return [*shown, scanner.flush()], False
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(LETTERS, max_size=8), st.lists(st.text("ab猫", min_size=1, max_size=4), max_size=3))
 def test_what_is_shown_does_not_depend_on_the_pieces(pieces, stops):
     shown, stopped = scan(pieces, stops)
     assert ("".join(shown), stopped) == by_character("".join(pieces), stops)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(LETTERS, max_size=8), st.lists(st.text("ab猫", min_size=1, max_size=4), min_size=1, max_size=3))
 def test_no_beginning_of_a_stop_string_is_shown_before_it_is_known_to_be_none(pieces, stops):
     scanner, text, shown = StopScanner(stops), "", ""
@@ -54,7 +54,7 @@ def test_a_stop_string_across_pieces_is_cut_out_and_what_follows_is_dropped():
     assert scan(["a <en", "try>"], ["<end>"]) == (["a ", "<entry>", ""], False)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_tokens_become_whole_characters_that_join_to_what_decoding_all_at_once_gives(tokenizer, data):
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=30))

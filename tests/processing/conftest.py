@@ -4,14 +4,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import hypothesis
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from sensorium.processing import Tokenizer as OurTokenizer
-
-hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
-hypothesis.settings.load_profile("repeatable")
 
 TEXTS = [
     "The little girl loved to play outside in the park. One day, she saw a big, red ball!",
