@@ -51,6 +51,8 @@ def test_a_file_is_read_back(tmp_path: Path) -> None:
         ({"zzz": 1, "dim": "x"}, "unknown key 'zzz' (one of: activation"),
         ({"dim": "wide"}, "dim = 'wide': Input should be a valid integer"),
         ({"dim": 0}, "dim = 0: Input should be greater than 0"),
+        ({"n_layers": 10**9}, "n_layers = 1000000000: Input should be less than or equal to 4096"),
+        ({"vocab_size": 2**62}, "Input should be less than or equal to 16777216"),
         ({"dropout": 1.0}, "dropout = 1.0: Input should be less than 1"),
         ({"norm_eps": float("nan")}, "norm_eps = nan: "),
         ({"activation": "swish"}, "activation = 'swish': Input should be 'silu', 'gelu'"),
@@ -133,6 +135,7 @@ def test_rope_scaling_by_wavelength_knows_its_original() -> None:
         (b'{"a": 1,}', "is not valid JSON: "),
         (b"\xff", "cannot be read"),
         (b"[" * 100_000, "is not valid JSON"),
+        (b"9" * 5_000, "is not valid JSON"),
         (b"", "is not valid JSON"),
     ],
 )

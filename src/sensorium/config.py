@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sensorium.errors import ConfigError
 
 Positive = typing.Annotated[int, Field(gt=0)]
+# Sizes of a model: far beyond any that is built, so that a wrong digit in a file costs an error and not all memory.
+Size = typing.Annotated[int, Field(gt=0, le=2**24)]
+Layers = typing.Annotated[int, Field(gt=0, le=4096)]
 Probability = typing.Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -77,14 +80,14 @@ class TransformerConfig(Config):
     `dim` is the model's width, `hidden_dim` the MLP's inner width, `max_positions` the longest context.
     """
 
-    vocab_size: Positive
-    dim: Positive
-    n_layers: Positive
-    n_heads: Positive
-    n_kv_heads: Positive | None = None
-    head_dim: Positive | None = None
-    hidden_dim: Positive
-    max_positions: Positive
+    vocab_size: Size
+    dim: Size
+    n_layers: Layers
+    n_heads: Size
+    n_kv_heads: Size | None = None
+    head_dim: Size | None = None
+    hidden_dim: Size
+    max_positions: Size
 
     positions: Literal["rope", "learned", "sinusoidal", "none"] = "rope"
     rope_theta: float = Field(default=10_000.0, gt=0)
@@ -108,7 +111,7 @@ class TransformerConfig(Config):
 
     embedding_scale: float = 1.0
     embedding_norm: bool = False
-    n_token_types: int = Field(default=0, ge=0)
+    n_token_types: int = Field(default=0, ge=0, le=2**24)
     tie_embeddings: bool = True
     head_transform: bool = False
     head_bias: bool = False
@@ -190,7 +193,7 @@ def read_json(path: Path) -> Any:
         raise ConfigError(f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise ConfigError(f"{path} is not valid JSON: {error}") from None
 
 

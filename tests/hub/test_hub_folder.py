@@ -188,6 +188,18 @@ def test_replacing_works_with_and_without_an_atomic_exchange(
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path, input_ids: Tensor) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "first").mkdir()
+    (tmp_path / "latest").symlink_to("runs/first")
+    model = grown()
+    save_pretrained(model, tmp_path / "latest")
+    assert (tmp_path / "latest").is_symlink()
+    assert torch.equal(logits(load_pretrained(tmp_path / "runs" / "first"), input_ids), logits(model, input_ids))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "runs"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["first"]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

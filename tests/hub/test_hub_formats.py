@@ -184,13 +184,14 @@ def _lose(name: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
     ("change", "words"),
     [
         (_lose("model.layers.1.mlp.up_proj.weight"), "lacks the tensor 'model.layers.1.mlp.up_proj.weight'"),
+        (_lose("model.embed_tokens.weight"), "lacks the tensor 'model.embed_tokens.weight'"),
         (lambda t: t | {"model.layers.9.mlp.up_proj.weight": torch.ones(2)}, "'model.layers.9.mlp.up_proj.weight'"),
         (lambda t: t | {"score.weight": torch.ones(2, 32)}, "holds the tensor 'score.weight', which"),
         (lambda t: t | {"model.norm.weight": torch.ones(33)}, r"'model.norm.weight' has shape \[33\].*needs \[32\]"),
         (lambda t: t | {"model.norm.weight": torch.ones(32, dtype=torch.int8)}, "'model.norm.weight' is not stored as"),
         (lambda t: t | {"model.embed_tokens.weight": torch.ones(60, 32)}, r"shape \[60, 32\].*needs \[61, 32\]"),
     ],
-    ids=["missing", "surplus layer", "surplus head", "shape", "integers", "vocabulary"],
+    ids=["missing", "first missing", "surplus layer", "surplus head", "shape", "integers", "vocabulary"],
 )
 def test_weights_that_do_not_fit_are_named(
     change: Callable[[dict[str, Tensor]], dict[str, Tensor]], words: str, tmp_path: Path, build: Build
@@ -288,6 +289,8 @@ def test_a_pickle_runs_nothing(tmp_path: Path, build: Build, capsys: pytest.Capt
         ("llama", {"final_logit_softcapping": 30.0}, "final_logit_softcapping"),
         ("llama", {"model_type": "rwkv"}, "model_type 'rwkv' is not supported"),
         ("llama", {"model_type": None, "architectures": ["Other"]}, "model_type None is not supported"),
+        ("llama", {"model_type": None, "architectures": 5}, "model_type None is not supported"),
+        ("llama", {"num_hidden_layers": 10**9}, "n_layers = 1000000000: .* less than or equal to 4096"),
         ("mistral", {"sliding_window": 5, "layer_types": ["full_attention"] * 3}, "layer_types must agree"),
         ("qwen2", {"layer_types": ["sliding_attention"] * 3}, "no sliding_window is in use"),
         ("qwen2", {"layer_types": ["full_attention"]}, "each of 3 layers"),

@@ -23,13 +23,14 @@ def staged_folder(folder: Path, own_files: Collection[str]) -> Iterator[Path]:
     """Write into a hidden folder beside `folder`, which takes its place when the block ends well.
 
     Args:
-        folder: where the result shall stand. It may exist when it is empty or holds `own_files` only.
+        folder: where the result shall stand. It may exist when it is empty or holds `own_files` only; a link to such a
+            folder stays a link.
         own_files: names of the files that a former version may consist of.
 
     Raises:
         CheckpointError: `folder` holds something else, or the disk refuses (full, read-only, no such parent).
     """
-    folder = folder.absolute()
+    folder = folder.resolve() if folder.is_dir() else folder.absolute()
     _refuse_strangers(folder, own_files)
     stage: Path | None = None
     try:

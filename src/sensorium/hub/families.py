@@ -206,7 +206,8 @@ def family_of(raw: Mapping[str, Any], where: str) -> Family:
     """The family a Hugging Face configuration names. Raises `ConfigError` when it is none of ours."""
     kind = raw.get("model_type")
     if kind is None:
-        named = [family for family in FAMILIES.values() if family.architecture in (raw.get("architectures") or ())]
+        classes = raw.get("architectures")
+        named = [f for f in FAMILIES.values() if isinstance(classes, list) and f.architecture in classes]
         if named:
             return named[0]
     if not isinstance(kind, str) or kind not in FAMILIES:

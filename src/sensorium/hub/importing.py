@@ -39,8 +39,8 @@ def read_huggingface(folder: Path, raw: dict[str, Any], dtype: torch.dtype | Non
     config = ModelConfig(decoder=decoder)
     model = blank_model(config)
     pieces = family.pieces(expected_shapes(model), decoder.n_layers)
-    stored = next(stored.dtype for name, stored in weights.tensors.items() if name in pieces[0].theirs)
     fill_model(model, weights, pieces, ignored=family.ignored, dtype=dtype, device=device)
+    stored = weights.tensors[next(name for name in pieces[0].theirs if name in weights.tensors)].dtype
     return Pretrained(config, model, processor, _sampling(folder, raw), folder, stored_dtype=stored or torch.float32)
 
 
