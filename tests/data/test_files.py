@@ -1,5 +1,6 @@
 import gzip
 import io
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,17 @@ def test_a_file_that_is_not_what_its_ending_says_is_an_error(tmp_path: Path, end
         stream.read()
 
 
+def test_a_zstandard_bomb_is_read_in_small_pieces(tmp_path: Path) -> None:
+    path = written(tmp_path, ".zst", bytes(2**28))
+    assert path.stat().st_size < 2**14
+    tracemalloc.start()
+    with open_bytes(path, "bomb") as stream:
+        assert stream.read(10) == bytes(10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**27
+
+
 def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="books does not exist"), open_bytes(tmp_path / "no.txt", "books"):
         pass
@@ -81,7 +93,7 @@ def test_a_byte_order_mark_is_not_text(tmp_path: Path) -> None:
 
 
 def test_the_suffix_below_a_compression() -> None:
-    assert [inner_suffix(Path(name)) for name in ("a.jsonl", "a.JSONL.gz", "b.x.txt.zst")] == [
+    assert [inner_suffix(Path(name)) for name in ("a.jsonl", "a.JSONL.GZ", "b.x.txt.zst")] == [
         ".jsonl",
         ".jsonl",
         ".txt",

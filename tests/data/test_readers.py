@@ -222,6 +222,31 @@ def test_parquet_holds_messages(tmp_path: Path) -> None:
     assert bad == Bad("a:2", "a conversation must be a non-empty list of messages")
 
 
+def test_parquet_leaves_out_keys_that_only_other_rows_have(tmp_path: Path) -> None:
+    shown = {"type": "image", "text": None, "path": "cat.png"}
+    asked = {"type": "text", "text": "What is it?", "path": None}
+    talk = [{"role": "user", "content": [shown, asked]}, {"role": "assistant", "content": [asked | {"text": "A cat"}]}]
+    pyarrow.parquet.write_table(pyarrow.table({"messages": [talk]}), tmp_path / "data.parquet")
+    user, answer = contents(DataFile(tmp_path / "data.parquet", "data", "parquet"))[0]  # type: ignore[misc]
+    assert user.parts == (Image(path=tmp_path / "cat.png"), Text("What is it?"))
+    assert answer.text == "A cat"
+
+
+def test_a_text_in_parquet_that_is_not_utf8_is_named_and_the_rest_read(tmp_path: Path) -> None:
+    raw = pyarrow.array([b"sound", b"\xff", b"sound too"], pyarrow.binary())
+    texts = pyarrow.Array.from_buffers(pyarrow.string(), 3, raw.buffers())
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "data.parquet")
+    first, bad, last = contents(DataFile(tmp_path / "data.parquet", "data", "parquet"))
+    assert (first, last) == ("sound", "sound too")
+    assert bad == Bad("data:2", "not UTF-8: invalid start byte at byte 0 of the text")
+
+
+def test_parquet_may_be_compressed_as_a_whole(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["one", "two"]}), tmp_path / "data.parquet")
+    packed = made(tmp_path, "parquet", gzip.compress((tmp_path / "data.parquet").read_bytes()), "data.parquet.gz")
+    assert contents(packed) == ["one", "two"]
+
+
 def test_a_truncated_or_foreign_parquet_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a"
     pyarrow.parquet.write_table(pyarrow.table({"story": ["a"] * 100}), path)

@@ -17,16 +17,20 @@ from sensorium.errors import DataError
 MAX_LINE = 16 * 2**20  # bytes of one line of a line-based format
 MAX_WHOLE = 512 * 2**20  # bytes of a file that must be parsed whole, such as a JSON list
 _CHUNK = 2**20
+_COMPRESSED_STEP = 2**11  # a block of 128 KiB may be 4 bytes compressed: what one step gives stays below 64 MiB
 
 COMPRESSIONS = (".gz", ".zst")
 
 
 def inner_suffix(path: Path) -> str:
     """The suffix below a compression: `.jsonl` for both `a.jsonl` and `a.jsonl.gz`."""
-    name = path.name
-    for ending in COMPRESSIONS:
-        name = name.removesuffix(ending)
-    return Path(name).suffix.lower()
+    return Path(path.stem if compression(path) else path.name).suffix.lower()
+
+
+def compression(path: Path) -> str:
+    """How a file is compressed, by its ending in any case of letters: `.gz`, `.zst`, or empty."""
+    ending = path.suffix.lower()
+    return ending if ending in COMPRESSIONS else ""
 
 
 @contextmanager
@@ -39,10 +43,10 @@ def open_bytes(path: Path, name: str) -> Iterator[IO[bytes]]:
     """
     try:
         with path.open("rb") as raw:
-            if path.suffix == ".gz":
+            if compression(path) == ".gz":
                 with gzip.GzipFile(fileobj=raw) as stream:
                     yield stream  # type: ignore[misc]
-            elif path.suffix == ".zst":
+            elif compression(path) == ".zst":
                 yield io.BufferedReader(_Zstandard(raw), _CHUNK)
             else:
                 yield raw
@@ -98,7 +102,7 @@ class _Zstandard(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._left:
-            compressed = self._raw.read(_CHUNK // 8)
+            compressed = self._raw.read(_COMPRESSED_STEP)
             if not compressed:
                 if self._frame is not None:
                     raise EOFError

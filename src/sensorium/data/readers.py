@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from sensorium.data.files import MAX_LINE, open_bytes, read_text, skip_to
+from sensorium.data.files import MAX_LINE, compression, open_bytes, read_text, read_whole, skip_to
 from sensorium.data.records import Bad, Content, DataFile, Item, Position, Reader, Record, dialogue, text_content
 from sensorium.errors import DataError
 from sensorium.messages import conversation_from
 
+_PARQUET_ROWS = 1024
 _STEP = 2**14  # bytes of plain text read at a time where no line ends
 _PAIRS = (("user", "assistant"), ("question", "answer"), ("prompt", "response"), ("source", "target"))
 SEPARATOR = "<|endoftext|>"
@@ -164,23 +165,25 @@ def read_json(file: DataFile, start: Position) -> Iterator[Item]:
 
 
 def read_parquet(file: DataFile, start: Position) -> Iterator[Item]:
-    """Parquet, a row group at a time; the column `messages` or `text` holds the records."""
+    """Parquet, some rows at a time; the column `messages` or `text` holds the records."""
     group, row = start
     try:
-        with pyarrow.parquet.ParquetFile(file.path) as table:
+        source = io.BytesIO(read_whole(file.path, file.name)) if compression(file.path) else file.path
+        with pyarrow.parquet.ParquetFile(source) as table:
             columns = table.schema_arrow.names
             column = next((name for name in ("messages", "text") if name in columns), None)
             if column is None:
                 raise DataError(f"{file.name} has neither a 'text' nor a 'messages' column (it has {columns})")
             first = sum(table.metadata.row_group(index).num_rows for index in range(group))
             for index in range(group, table.num_row_groups):
-                values = table.read_row_group(index, columns=[column]).column(0).to_pylist()
-                for place in range(row, len(values)):
-                    yield (
-                        _parquet_item(column, values[place], file, first + place + 1),
-                        (index, place + 1),
-                    )
-                first, row = first + len(values), 0
+                place = 0
+                for batch in table.iter_batches(_PARQUET_ROWS, row_groups=[index], columns=[column]):
+                    values = batch.column(0)
+                    for inner in range(max(0, row - place), len(values)):
+                        number = first + place + inner + 1
+                        yield _parquet_item(column, values[inner], file, number), (index, place + inner + 1)
+                    place += len(values)
+                first, row = first + place, 0
     except FileNotFoundError:
         raise DataError(f"{file.name} does not exist ({file.path})") from None
     except (pyarrow.ArrowException, OSError) as error:
@@ -188,14 +191,26 @@ def read_parquet(file: DataFile, start: Position) -> Iterator[Item]:
         raise DataError(f"{file.name} is not a sound parquet file: {reason} (fetch it again)") from None
 
 
-def _parquet_item(column: str, value: object, file: DataFile, number: int) -> Record | Bad:
+def _parquet_item(column: str, scalar: Any, file: DataFile, number: int) -> Record | Bad:
     where = f"{file.name}:{number}"
     try:
+        value = _without_nulls(scalar.as_py())
         if column == "text":
             return Record(text_content(value), where)
         return Record(tuple(conversation_from(value, folder=file.path.parent)), where)
+    except UnicodeDecodeError as error:
+        return Bad(where, f"not UTF-8: {error.reason} at byte {error.start} of the text")
     except DataError as error:
         return Bad(where, str(error))
+
+
+def _without_nulls(value: Any) -> Any:
+    """A value without the keys that are null: in a table every object has every key that any of them has."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(inner) for inner in value]
+    return value
 
 
 def _table_records(file: DataFile, delimiter: str) -> Iterator[Content | DataError]:
