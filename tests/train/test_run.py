@@ -222,6 +222,28 @@ def test_a_full_disk_stops_the_run_with_the_last_good_checkpoint_intact(
     assert (out / "model" / "config.json").exists()
 
 
+def test_a_disk_that_fills_as_the_logs_are_closed_is_told_like_any_other(
+    tmp_path: Path, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sensorium.train.callbacks.TensorBoard.on_end", refuse)
+    with pytest.raises(TrainingError, match=r"stopped at step 6 .*No space left on device; the last checkpoint"):
+        go(write_recipe(), tmp_path / "run")
+
+
+def test_a_gpu_without_memory_stops_the_run_in_one_line(
+    tmp_path: Path, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation.")
+
+    monkeypatch.setattr(Transformer, "loss", exhausted)
+    with pytest.raises(TrainingError, match=r"^stopped at step 0 .*: CUDA out of memory \(.*fewer rows.*\); .*intact$"):
+        go(write_recipe(), tmp_path / "run")
+
+
 def test_a_loss_that_is_no_number_stops_the_run(
     tmp_path: Path, write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

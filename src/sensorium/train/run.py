@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -87,6 +87,19 @@ def _set_aside(folder: RunFolder) -> None:
         log.warning("the run that was in %s is now in %s", folder.path, place)
 
 
+@contextlib.contextmanager
+def _refusals_named(trainer: Trainer) -> Iterator[None]:
+    """What the disk or the GPU refuses becomes an error that says where the run stands."""
+    where = "stopped at step {} of stage {!r}: {}; the last checkpoint is intact"
+    try:
+        yield
+    except (OSError, CheckpointError) as error:
+        raise TrainingError(where.format(trainer.step, trainer.stage.name, error)) from None
+    except torch.OutOfMemoryError as error:
+        short = f"{str(error).partition('. ')[0]} (begin a new run with fewer rows and more accumulate)"
+        raise TrainingError(where.format(trainer.step, trainer.stage.name, short)) from None
+
+
 class _Run:
     """What the stages of a run share."""
 
@@ -118,23 +131,19 @@ class _Run:
             self._check(stage, pretrained.model)
         trainer, watch = self._prepared(pretrained, index)
         model_folder: Path | None = None
-        try:
-            self._pick_up(trainer, watch)
-            info = self._info(trainer, index)
-            for callback in watch.callbacks:
-                callback.on_start(info)
-            with watch.interrupts:
-                fit(trainer, watch)
-            model_folder = self._hand_on(trainer, pretrained, index)
-        except (OSError, CheckpointError) as error:
-            raise TrainingError(
-                f"stopped at step {trainer.step} of stage {trainer.stage.name!r}: {error}; "
-                "the last checkpoint is intact"
-            ) from None
-        finally:
-            trainer.stream.close()
-            for callback in watch.callbacks:
-                callback.on_end(trainer.stage.name, trainer.step, model_folder)
+        with _refusals_named(trainer):
+            try:
+                self._pick_up(trainer, watch)
+                info = self._info(trainer, index)
+                for callback in watch.callbacks:
+                    callback.on_start(info)
+                with watch.interrupts:
+                    fit(trainer, watch)
+                model_folder = self._hand_on(trainer, pretrained, index)
+            finally:
+                trainer.stream.close()
+                for callback in watch.callbacks:
+                    callback.on_end(trainer.stage.name, trainer.step, model_folder)
 
     def _model_before(self, index: int) -> Pretrained:
         if index == 0:
