@@ -97,13 +97,6 @@ def test_cached_equals_uncached_for_rows_of_different_length(settings: dict[str,
         assert_near(stepped[:, 0], expected[rows, at])
 
 
-def test_extent_bounds_the_cache_without_changing_the_answer() -> None:
-    model, input_ids = build(), tokens(1, 8)
-    cache = KVCache(model.config, 1, 64, dtype=torch.float32, device=torch.device("cpu"))
-    cache.extent = 8
-    assert_near(scores(model, input_ids, cache=cache), scores(model, input_ids))
-
-
 @variants
 @pytest.mark.parametrize("causal", [True, False])
 def test_padding_changes_nothing(settings: dict[str, Any], causal: bool) -> None:
