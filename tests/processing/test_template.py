@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -252,12 +253,33 @@ def test_escapes_from_the_sandbox_are_refused(source: str) -> None:
         "{% set ns = namespace(s='aa') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
         "{% set ns = namespace(n=9) %}{% for i in range(60) %}{% set ns.n = ns.n * ns.n %}{% endfor %}",
         "{% for i in range(99999) %}{{ 'a' * 1000 }}{% endfor %}",
+        "{% set ns = namespace(s='aa') %}{% for i in range(40) %}{% set ns.s %}{{ ns.s }}{{ ns.s }}{% endset %}"
+        "{% endfor %}",
+        "{% set x %}{% for i in range(99999) %}" + "z" * 500 + "{% endfor %}{% endset %}",
+        "{% set _ = ('a' * 9000).replace('a', 'b' * 9000) %}",
+        "{% set _ = ('a' * 9000) | replace('a', 'b' * 9000) %}",
+        "{% set _ = ('b' * 9000).join(['a'] * 9000) %}",
+        "{% set _ = (['a'] * 9000) | join('b' * 9000) %}",
+        "{% set _ = range(9000) | map('string') | join('b' * 9000) %}",
+        "{% set _ = ('\\t' * 9000).expandtabs(9000) %}",
+        "{% set _ = ('a\\n' * 9000) | indent('b' * 9000) %}",
+        "{% set _ = ('a\\n' * 9000) | indent(9000) %}",
+        "{% set _ = '{:>90000000}'.format('a') %}",
+        "{% set _ = '{:>{}}'.format('a', 900000) %}",
+        "{% set _ = ('{0}' * 9000).format('a' * 9000) %}",
+        "{% set _ = ('a' * 9000).translate({97: 'b' * 9000}) %}",
+        "{% set x = ['a' * 1000] * 1000 %}{{ [x] * 100 }}",
+        "{% set x = ['a' * 1000] * 1000 %}{% set _ = ([x] * 100) | tojson %}",
+        "{% set x = ['a' * 1000] * 1000 %}{% set _ = ([x] * 100) ~ '' %}",
+        "{% set _ = ([0] * 9000) | tojson(separators=('b' * 9000, '')) %}",
+        "{% set _ = range(99999) | map('string') | map('replace', '', 'b' * 9000) | list %}",
     ],
 )
 def test_work_without_end_is_stopped(source: str) -> None:
     with pytest.raises(DataError) as caught:
         template(source).render(TURNS[:1])
     assert "\n" not in str(caught.value)
+    assert re.search("does what it must not|maximum recursion depth", str(caught.value))
 
 
 @pytest.mark.parametrize(
