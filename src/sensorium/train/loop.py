@@ -70,7 +70,7 @@ class Trainer:
         learned = sum(self.objective.count(batch) for batch in batches)
         loss = self.gradients(batches, max(1, learned))
         norm = nn.utils.get_total_norm([weight.grad for weight in self.weights.values() if weight.grad is not None])
-        loss_value, norm_value = torch.stack((loss, norm.to(loss.dtype))).tolist()  # the step's one synchronisation
+        loss_value, norm_value = torch.stack((loss, norm.to(loss.dtype))).tolist()  # read back once
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             raise TrainingError(
                 f"stopped at step {self.step + 1} of stage {stage.name!r}: the loss is {loss_value}, the gradient norm "
