@@ -2,6 +2,7 @@ import hashlib
 import http.server
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from sensorium.data import sources
-from sensorium.data.download import download
+from sensorium.data.download import download, watched_downloads
 from sensorium.data.formats import READERS
 from sensorium.data.sources import Source, SourceItem, listing_digest, registry, source
 from sensorium.data.spec import DatasetSpec
@@ -155,21 +156,16 @@ def test_without_a_mirror_files_come_from_their_origin_and_stay_in_the_cache(
     monkeypatch.delenv("SENSORIUM_DATA")
     item = made_source.items[0].model_copy(update={"url": "https://example.org/a.txt"})
     entry = made_source.model_copy(update={"items": (item,)})
-    fetched: list[tuple[str, str, int]] = []
+    fetched: list[tuple[str, str, int, str]] = []
 
-    def fake(url: str, path: Path, *, sha256: str, n_bytes: int, progress: Any) -> None:
-        fetched.append((url, sha256, n_bytes))
-        progress(n_bytes, n_bytes)
+    def fake(url: str, path: Path, *, sha256: str, n_bytes: int, name: str) -> None:
+        fetched.append((url, sha256, n_bytes, name))
         path.parent.mkdir(parents=True)
         path.write_text("A story.")
 
     monkeypatch.setattr(sources, "download", fake)
-    told: list[tuple[int, int]] = []
-    assert [entry.fetch(lambda *bytes_: told.append(bytes_)), entry.fetch()] == [
-        tmp_path / "cache" / "sources" / "made"
-    ] * 2
-    assert fetched == [("https://example.org/a.txt", sha256(b"A story."), 8)]
-    assert told == [(8, 8)]
+    assert [entry.fetch(), entry.fetch()] == [tmp_path / "cache" / "sources" / "made"] * 2
+    assert fetched == [("https://example.org/a.txt", sha256(b"A story."), 8, f"made/{item.path}")]
 
 
 def test_the_registry_is_one_valid_file() -> None:
@@ -222,7 +218,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def get(server: str, tmp_path: Path) -> Callable[..., Path]:
-    def fetch(name: str, **settings: Any) -> Path:
+    def fetch(name: str, /, **settings: Any) -> Path:
         path = tmp_path / "cache" / "file"
         settings = {"sha256": DIGEST, "n_bytes": len(BODY), "schemes": ("http",), **settings}
         download(f"{server}/{name}", path, **settings)
@@ -232,12 +228,20 @@ def get(server: str, tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_a_download_is_whole_and_reports_its_progress(get: Callable[..., Path]) -> None:
-    seen: list[tuple[int, int]] = []
-    path = get("whole", progress=lambda done, total: seen.append((done, total)))
+    seen: list[tuple[str, int, int]] = []
+    with watched_downloads(lambda *told: seen.append(told)):
+        path = get("whole", name="made/file")
     assert path.read_bytes() == BODY
     assert list(path.parent.iterdir()) == [path]
     assert seen == sorted(seen)
-    assert seen[-1] == (len(BODY), len(BODY))
+    assert seen[-1] == ("made/file", len(BODY), len(BODY))
+
+
+def test_of_several_that_want_a_file_one_fetches_it(get: Callable[..., Path]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(get, ["whole"] * 4))
+    assert {path.read_bytes() for path in paths} == {BODY}
+    assert Handler.asked == [""]
 
 
 @pytest.mark.parametrize("server_resumes", [True, False])

@@ -50,10 +50,10 @@ def evaluate(
 
     chosen = [load_task(name) for name in tasks or task_names()]
     loaded = options.load_model(model, device=device, threads=threads)
-    from sensorium.cli.progress import example_progress
+    from sensorium.cli.progress import example_progress, told_downloads
     from sensorium.evaluation.runner import evaluate as run_tasks
 
-    with example_progress(quiet=as_json) as progress:
+    with told_downloads(), example_progress(quiet=as_json) as progress:
         report = run_tasks(loaded, chosen, limit=limit, seed=seed, progress=progress)
     if as_json:
         typer.echo(json.dumps(report.to_dict()))

@@ -49,12 +49,13 @@ def train(
     from sensorium.train.recipe import load_recipe
 
     plan = load_recipe(recipe, settings or ())
+    from sensorium.cli.progress import told_downloads
     from sensorium.cli.watching import Sampler, Watcher
     from sensorium.train import train as run
 
     chatting = frozenset(stage.name for stage in plan.stages if stage.objective == "chat")
     masked = frozenset(stage.name for stage in plan.stages if stage.objective == "masked")
-    with Watcher() as watcher:
+    with told_downloads(), Watcher() as watcher:
         sampler = Sampler(tuple(prompts or ()), chatting, masked)
         model = run(
             plan, out, minutes=minutes, resume=resume, device=device, threads=threads, callbacks=[watcher, sampler]

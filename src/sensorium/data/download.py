@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
+import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sensorium.errors import DataError
 
 _CHUNK = 2**18
-Progress = Callable[[int, int], None]  # (bytes so far, bytes in all)
+Progress = Callable[[str, int, int], None]  # (what, bytes so far, bytes in all)
+_watcher: ContextVar[Progress | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched_downloads(progress: Progress) -> Iterator[None]:
+    """Tell `progress` of every download within the block, however deep in the reading of data it happens."""
+    before = _watcher.set(progress)
+    try:
+        yield
+    finally:
+        _watcher.reset(before)
 
 
 def download(
@@ -22,20 +37,21 @@ def download(
     *,
     sha256: str,
     n_bytes: int,
-    progress: Progress | None = None,
+    name: str | None = None,
     schemes: tuple[str, ...] = ("https",),
     timeout: float = 60.0,
 ) -> None:
     """Fetch one file of known size and digest.
 
-    The bytes arrive in `path` + `.part`, which a later call goes on from; `path` appears complete or not at all.
+    The bytes arrive in `path` + `.part`, which a later call goes on from; `path` appears complete or not at all. Of
+    several processes one fetches it, while the others wait. Whoever asked by `watched_downloads` is told how far it is.
 
     Args:
         url: where from.
         path: where to; parent folders are made.
         sha256: digest that the file must have.
         n_bytes: size that it must have; not a byte more is read.
-        progress: called with the bytes so far and in all.
+        name: what to call it to those who watch; the address by default.
         schemes: what the address, and any address it redirects to, may begin with.
         timeout: seconds without a byte before giving up.
 
@@ -46,13 +62,18 @@ def download(
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _transfer(url, part, n_bytes, progress, schemes, timeout)
-        with part.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != sha256:
-            part.unlink()
-            raise DataError(f"{url} has sha256 {found[:12]}…, not the registered {sha256[:12]}… (its origin changed)")
-        part.replace(path)
+        with _alone_in(path.parent):
+            if path.exists():  # another process was faster
+                return
+            _transfer(url, part, n_bytes, name or url, schemes, timeout)
+            with part.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != sha256:
+                part.unlink()
+                raise DataError(
+                    f"{url} has sha256 {found[:12]}…, not the registered {sha256[:12]}… (its origin changed)"
+                )
+            part.replace(path)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise DataError(
@@ -60,9 +81,24 @@ def download(
         ) from None
 
 
-def _transfer(
-    url: str, part: Path, n_bytes: int, progress: Progress | None, schemes: tuple[str, ...], timeout: float
-) -> None:
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder (where the system has such locks): processes of one run fetch the same files."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _transfer(url: str, part: Path, n_bytes: int, name: str, schemes: tuple[str, ...], timeout: float) -> None:
+    progress = _watcher.get()
     done = part.stat().st_size if part.exists() else 0
     if done >= n_bytes:
         done = 0
@@ -78,7 +114,7 @@ def _transfer(
                     break
                 out.write(chunk)
                 if progress is not None:
-                    progress(done, n_bytes)
+                    progress(name, done, n_bytes)
     if done > n_bytes:
         part.unlink()
         raise DataError(f"{url} is longer than the registered {n_bytes} bytes (its origin changed)")

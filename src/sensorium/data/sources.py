@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field
 
 from sensorium.config import Config, nearest
-from sensorium.data.download import Progress, download
+from sensorium.data.download import download
 from sensorium.errors import ConfigError, DataError
 
 
@@ -58,18 +58,17 @@ class Source(Config):
         """The items that hold text: those a glob names, or the default ones."""
         return [item for item in self.items if item.format is not None and _wanted(item, include)]
 
-    def fetch(self, progress: Progress | None = None) -> Path:
+    def fetch(self) -> Path:
         """The source's folder, complete and checked by sha256.
 
         That is the local mirror when `SENSORIUM_DATA` names one that has it, else a cache folder
-        (`SENSORIUM_CACHE`, or `~/.cache/sensorium`) that missing files are downloaded into, telling `progress` the
-        bytes so far and in all of each.
+        (`SENSORIUM_CACHE`, or `~/.cache/sensorium`) that missing files are downloaded into.
 
         Raises:
             DataError: a file differs from the registry, or can be had neither way.
         """
         for item in self.items:
-            self._have(item, progress)
+            self._have(item)
         return self._folder(self.items[0])
 
     def fetch_item(self, item: SourceItem) -> list[tuple[str, Path]]:
@@ -82,7 +81,7 @@ class Source(Config):
             return [(item.path, path)]
         return [(f"{item.path}/{name}", path / name) for name in _listing(path)]
 
-    def _have(self, item: SourceItem, progress: Progress | None = None) -> Path:
+    def _have(self, item: SourceItem) -> Path:
         mirror = os.environ.get("SENSORIUM_DATA")
         if mirror:
             path = Path(mirror) / self.name / item.path
@@ -96,7 +95,7 @@ class Source(Config):
                     f"source {self.name}/{item.path} is available only through a mirror: "
                     f"set SENSORIUM_DATA to a folder that holds it{f' ({mirror} does not)' if mirror else ''}"
                 )
-            download(item.url, path, sha256=item.sha256, n_bytes=item.n_bytes, progress=progress)
+            download(item.url, path, sha256=item.sha256, n_bytes=item.n_bytes, name=f"{self.name}/{item.path}")
         _check(path, item, f"{self.name}/{item.path}")
         return path
 
