@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -69,6 +70,15 @@ def test_a_hub_id_that_cannot_be_reached_says_so() -> None:
     with pytest.raises(CheckpointError, match=r"no model 'someone/something'.*cannot be reached") as raised:
         load_pretrained("someone/something")
     assert "\n" not in str(raised.value)
+
+
+def test_a_hub_that_makes_no_sense_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs_up(*_: Any, **__: Any) -> str:
+        raise KeyError("id")
+
+    monkeypatch.setattr(resolve, "snapshot_download", hangs_up)
+    with pytest.raises(CheckpointError, match=r"no model 'someone/something'.*could not be read: KeyError 'id'"):
+        load_pretrained("someone/something")
 
 
 def test_a_hub_id_in_the_cache_needs_no_network(tmp_path: Path, offline: Path, build: Build, input_ids: Tensor) -> None:

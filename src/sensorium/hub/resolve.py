@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from sensorium.errors import CheckpointError
 
@@ -60,8 +60,8 @@ def _from_hub(repository: str, hint: str) -> Path:
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no"
         reason = f"the hub answers {status} (no such model, or one that needs a login)"
-    except (HFValidationError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except Exception as error:  # of its HTTP library, which differs by version; or of an answer that makes no sense
+        reason = f"the hub could not be read: {type(error).__name__} {' '.join(str(error).split())[:200]}"
     else:
         return folder
     raise CheckpointError(f"no model {repository!r}: no such folder, and {reason} ({hint})")
