@@ -209,6 +209,8 @@ def nearest(word: str, choices: typing.Iterable[str]) -> str:
 def _one_line(model: type[BaseModel], error: ValidationError) -> str:
     """The first problem of a pydantic error, in one line, with the nearest valid key for an unknown one."""
     problems = error.errors(include_url=False)
+    # A list one of whose items is wrong is also called too short.
+    problems = [p for p in problems if p["type"] != "too_short" or len(problems) == 1] or problems
     # An unknown key usually explains the other complaints (a misspelt required key is also "missing").
     first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     location = [part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]

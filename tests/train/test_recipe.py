@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,16 @@ def test_the_shipped_recipes_are_valid() -> None:
     assert {"tiny.yaml"} <= {path.name for path in recipes}
     for path in recipes:
         assert load_recipe(path).stages
+
+
+def test_an_error_in_one_stage_is_counted_once(write_recipe: Callable[..., Path]) -> None:
+    recipe = write_recipe(lr=-1)
+    with pytest.raises(ConfigError) as error:
+        load_recipe(recipe)
+    assert "lr = -1" in str(error.value)
+    assert "more)" not in str(error.value)
+
+
+def test_a_tokenizer_is_taken_over_or_trained_not_both(write_recipe: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match="is not trained: leave data out"):
+        load_recipe(write_recipe(tokenizer={"from": "seedling", "data": [{"path": "x"}]}))

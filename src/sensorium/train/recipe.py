@@ -122,6 +122,8 @@ class TokenizerSpec(Config):
     def _one_way(self) -> Self:
         if (self.from_ is None) == (self.vocab_size is None):
             raise ValueError("give either vocab_size (and data) to train a tokenizer, or from: a model folder")
+        if self.from_ is not None and self.data:
+            raise ValueError("a tokenizer taken from a model folder is not trained: leave data out")
         return self
 
 
