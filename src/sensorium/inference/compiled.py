@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import logging
+import sys
 import threading
 import types
 from collections.abc import Callable
@@ -17,6 +20,7 @@ from sensorium.nn.compilation import has_compiler
 from sensorium.nn.omni import Omni
 
 log = logging.getLogger(__name__)
+_PATIENCE, _TRIES = 2.0, 10  # seconds that the end of the program waits for a compilation to stop
 Step = Callable[[Tensor, Tensor, KVCache], Tensor]
 """Token ids (rows, 1), their positions (rows, 1) and the cache → scores (rows, vocab_size)."""
 
@@ -30,6 +34,16 @@ def plain_step(model: Omni) -> Step:
         return scores
 
     return step
+
+
+def _give_up(thread: threading.Thread) -> None:
+    """Stop a compilation as the program ends: one that ran on into the interpreter's own end would abort it."""
+    complain = sys.unraisablehook
+    sys.unraisablehook = lambda raised: None if raised.exc_type is SystemExit else complain(raised)
+    for _ in range(_TRIES):  # where an exception may not pass, such as in a weak reference's end, it is lost
+        if thread.is_alive() and thread.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+            thread.join(_PATIENCE / _TRIES)  # while it waits for the C++ compiler it cannot stop, and need not
 
 
 class CompiledStep:
@@ -57,7 +71,9 @@ class CompiledStep:
         if wait:
             self._compile()
         else:
-            threading.Thread(target=self._compile, name="sensorium-compile", daemon=True).start()
+            thread = threading.Thread(target=self._compile, name="sensorium-compile", daemon=True)
+            thread.start()
+            atexit.register(_give_up, thread)
 
     def _compile(self) -> None:
         try:
