@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from sensorium.config import ModelConfig, SamplingConfig, TransformerConfig
@@ -90,17 +91,20 @@ def _read_header(path: Path) -> TransformerConfig | None:
     sizes = (dim, hidden_dim, n_layers, n_heads, n_kv_heads, context, abs(vocab_size))
     if min(sizes) < 1 or max(sizes) > 2**20 or dim % (2 * n_heads) or n_heads % n_kv_heads:
         return None
-    return TransformerConfig(
-        vocab_size=abs(vocab_size),
-        dim=dim,
-        n_layers=n_layers,
-        n_heads=n_heads,
-        n_kv_heads=n_kv_heads,
-        hidden_dim=hidden_dim,
-        max_positions=context,
-        norm_eps=1e-5,
-        tie_embeddings=vocab_size > 0,
-    )
+    try:
+        return TransformerConfig(
+            vocab_size=abs(vocab_size),
+            dim=dim,
+            n_layers=n_layers,
+            n_heads=n_heads,
+            n_kv_heads=n_kv_heads,
+            hidden_dim=hidden_dim,
+            max_positions=context,
+            norm_eps=1e-5,
+            tie_embeddings=vocab_size > 0,
+        )
+    except ValidationError:  # sizes beyond all reason
+        return None
 
 
 def _file_size(config: TransformerConfig) -> int:
