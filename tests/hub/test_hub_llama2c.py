@@ -121,7 +121,8 @@ def test_broken_files_are_one_line(tmp_path: Path, build: Build) -> None:
     for content, words in (
         (whole[:-4], f"has {len(whole) - 4} bytes where its header asks for {len(whole)}"),
         (whole[:20], "neither a folder nor a llama2.c weight file"),
-        (struct.pack("<7i", 2**20, 2**20, 2**20, 1, 1, 2**20, 2**20), "has 28 bytes where its header asks for"),
+        (struct.pack("<7i", 2**20, 2**20, 2**12, 1, 1, 2**20, 2**20), "has 28 bytes where its header asks for"),
+        (struct.pack("<7i", 2**20, 2**20, 2**20, 1, 1, 2**20, 2**20), "neither a folder nor a llama2.c weight file"),
         (b"\x00" * 64, "neither a folder nor a llama2.c weight file"),
     ):
         path.write_bytes(content)
