@@ -141,6 +141,8 @@ class Model:
     ) -> Iterator[Delta]:
         """Continue a text piece by piece; see `complete` and `stream`."""
         settings = self._sampling(sampling)
+        if not isinstance(text, str):
+            raise RequestError(f"the text to continue must be a string, not {type(text).__name__}")
         sequence = self.processor.encode_prompt(text)
         return self._engine.stream(sequence.token_ids.tolist(), settings, cancel=cancel)
 
@@ -221,6 +223,8 @@ def _conversation(messages: Conversation, media: Sequence[Part]) -> list[Message
         messages = [Message.user(messages)]
     elif isinstance(messages, Message):
         messages = [messages]
+    if not isinstance(messages, Sequence):
+        raise DataError(f"a conversation must be a string, a Message or a list of them, not {type(messages).__name__}")
     conversation = []
     for index, message in enumerate(messages):
         if not isinstance(message, Message):

@@ -202,7 +202,12 @@ Delta: TypeAlias = TextDelta | AudioDelta | ImageDelta | Done
 
 
 def _parts(content: str | Sequence[Part]) -> tuple[Part, ...]:
-    return (Text(content),) if isinstance(content, str) else tuple(content)
+    if isinstance(content, str):
+        return (Text(content),)
+    given: object = content  # whatever the types promise
+    if not isinstance(given, Sequence) or not all(isinstance(part, Text | Image | Audio) for part in given):
+        raise DataError(f"a message's content must be a string or parts (Text, Image, Audio), not {content!r:.60}")
+    return tuple(content)
 
 
 def _part_to_dict(part: Part) -> dict[str, Any]:

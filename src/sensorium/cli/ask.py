@@ -72,6 +72,8 @@ def _question(question: str | None) -> str:
     text = sys.stdin.read() if question in (None, "-") else question
     if not text or not text.strip():
         raise RequestError("the question is empty")
+    if any("\udc80" <= character <= "\udcff" for character in text):  # how Python carries bytes it cannot read
+        raise DataError("the question is not UTF-8 (convert it, such as with iconv)")
     return text.removesuffix("\n")
 
 

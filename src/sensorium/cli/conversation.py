@@ -22,11 +22,20 @@ class Conversation:
 
     def __init__(self, model: Model, *, system: str | None, sampling: dict[str, Any]) -> None:
         self.model = model
-        self.sampling = dict(sampling)
+        self.sampling: dict[str, Any] = {}
+        self.set_sampling(sampling)
         self.cancel = threading.Event()
         self.messages: list[Message] = []
         self.forgotten = 0
         self.set_system(system)
+
+    def set_sampling(self, changes: dict[str, Any]) -> None:
+        """Change sampling settings. Raises `RequestError` for several replies at once: a conversation has one."""
+        if changes.get("n", 1) > 1:
+            raise RequestError(
+                f"n = {changes['n']}: a conversation goes on from one reply (use /regenerate for another)"
+            )
+        self.sampling.update(changes)
 
     def set_system(self, text: str | None) -> None:
         """Replace the instructions above the conversation; None or nothing removes them."""
@@ -36,6 +45,7 @@ class Conversation:
     def reset(self) -> None:
         """Forget every turn but the instructions."""
         self.messages = [message for message in self.messages if message.role == "system"]
+        self.forgotten = 0
 
     def say(self, text: str) -> Iterator[str]:
         """Take the user's turn and stream the reply, piece by piece.
@@ -70,6 +80,7 @@ class Conversation:
         try:
             line = path.read_text(encoding="utf-8").partition("\n")[0]
             self.messages = conversation_from(json.loads(line), folder=path.parent)
+            self.forgotten = 0
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from None
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -78,12 +89,12 @@ class Conversation:
             raise DataError(f"{path}: {error}") from None
 
     def _reply(self, messages: list[Message]) -> Iterator[str]:
-        kept = self._fitting(messages)
+        kept, forgotten = self._fitting(messages)
         written: list[str] = []
         taken = False
         try:
             for delta in self.model.stream(kept, cancel=self.cancel, **self.sampling):
-                taken = True
+                taken, self.forgotten = True, forgotten
                 if isinstance(delta, TextDelta):
                     written.append(delta.text)
                     yield delta.text
@@ -91,8 +102,11 @@ class Conversation:
             if taken:
                 self.messages = [*messages, Message.assistant("".join(written).strip())]
 
-    def _fitting(self, messages: list[Message]) -> list[Message]:
-        """The instructions and as many of the last turns as leave room for a reply; at least the last one."""
+    def _fitting(self, messages: list[Message]) -> tuple[list[Message], int]:
+        """The instructions and as many of the last turns as leave room for a reply (at least the last one).
+
+        Also returns how many turns were left out.
+        """
         context = self.model.config.decoder.max_positions
         room = self.sampling.get("max_tokens") or min(ROOM_FOR_REPLY, context // 4)
         head = [message for message in messages if message.role == "system"]
@@ -103,5 +117,4 @@ class Conversation:
             sequence = self.model.processor.encode_messages(kept, add_generation_prompt=True)
             if start == starts[-1] or len(sequence.token_ids) + room <= context:
                 break
-        self.forgotten = start
-        return kept
+        return kept, start

@@ -58,7 +58,7 @@ def _system(conversation: Conversation, argument: str) -> str:
 
 
 def _set(conversation: Conversation, argument: str) -> str:
-    conversation.sampling.update(sampling_from(argument.split()))
+    conversation.set_sampling(sampling_from(argument.split()))
     settings = ", ".join(f"{key}={value}" for key, value in sorted(conversation.sampling.items()))
     return settings or "the model's own settings"
 
@@ -80,7 +80,10 @@ def _regenerate(conversation: Conversation, _argument: str) -> Iterator[str]:
 def _path(argument: str, command: str) -> Path:
     if not argument:
         raise RequestError(f"/{command} needs a file, such as /{command} chat.jsonl")
-    return Path(argument).expanduser()
+    try:
+        return Path(argument).expanduser()
+    except RuntimeError:
+        raise RequestError(f"{argument}: there is no such home folder (write the path out)") from None
 
 
 COMMANDS = {

@@ -74,10 +74,25 @@ def load_pretrained(
     Raises:
         CheckpointError, ConfigError: the model is unknown, broken, or of a kind we cannot express; one line says which.
     """
+    place = _device(device)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ConfigError(f"dtype must be a torch dtype such as torch.float32, not {dtype!r}")
     path = resolve_model(name_or_path)
-    pretrained = _read(path, dtype, torch.device(device))
+    pretrained = _read(path, dtype, place)
     # A hub id keeps its own name: the folder of its cache is called by a hash.
     return replace(pretrained, name=Path(name_or_path).stem if path.is_file() else _name(name_or_path, path))
+
+
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise ConfigError(f"unknown device {name!r} (one of: cpu, cuda, cuda:1, …)") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {name!r} cannot hold a model here (use cpu or cuda)")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {name!r}: PyTorch sees {torch.cuda.device_count()} GPUs here (use cpu)")
+    return device
 
 
 def import_pretrained(source: str | Path, folder: str | Path, *, card: str | None = None) -> Pretrained:

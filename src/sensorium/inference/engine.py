@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -69,7 +70,7 @@ class Engine:
             RequestError: an empty or too long prompt, an unknown token, a model that cannot write. It is raised
                 here, before the first delta is asked for.
         """
-        token_ids = [int(token) for token in prompt]
+        token_ids = _whole_numbers(prompt)
         processor = self._check(token_ids, sampling)
         room = self._config.max_positions - len(token_ids)
         limit = min(sampling.max_tokens or room, room)
@@ -104,14 +105,14 @@ class Engine:
         Raises:
             RequestError: no tokens, unknown ones, or more than the model's context.
         """
-        ids = [int(token) for token in token_ids]
+        ids = _whole_numbers(token_ids)
         self._check_tokens(ids)
         scores: NDArray[np.float32] = self._decoder.logits(ids).numpy()
         return scores
 
     def embed(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """The mean of the last hidden states over time, scaled to length 1: (dim,) float32. Raises as `logits` does."""
-        ids = [int(token) for token in token_ids]
+        ids = _whole_numbers(token_ids)
         self._check_tokens(ids)
         mean = self._decoder.hidden_states(ids).mean(0)
         vector: NDArray[np.float32] = (mean / mean.norm().clamp_min(1e-12)).numpy()
@@ -156,6 +157,13 @@ class Engine:
         if not token_ids:
             raise RequestError("the prompt is empty: give at least one token")
         check_token_ids("the prompt", token_ids, self._config.vocab_size)
+
+
+def _whole_numbers(token_ids: Sequence[int]) -> list[int]:
+    try:
+        return [operator.index(token) for token in token_ids]
+    except TypeError:
+        raise RequestError(f"token ids must be whole numbers, not {token_ids!r:.60}") from None
 
 
 class _Reply:
