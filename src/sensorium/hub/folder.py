@@ -91,7 +91,7 @@ def _device(name: str | torch.device) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device {name!r} cannot hold a model here (use cpu or cuda)")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {name!r}: PyTorch sees {torch.cuda.device_count()} GPUs here (use cpu)")
+        raise ConfigError(f"device {name!r}: PyTorch sees {torch.cuda.device_count() or 'no'} GPU here (use cpu)")
     return device
 
 
