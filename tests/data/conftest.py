@@ -1,9 +1,7 @@
 """What the data tests share: the real sources, and an encoder small enough to check by eye."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -47,14 +45,3 @@ class ByteEncoder:
 @pytest.fixture(scope="session")
 def encoder() -> ByteEncoder:
     return ByteEncoder()
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The local mirror of the sources; tests that need it are skipped without one, but not in CI."""
-    mirror = os.environ.get("SENSORIUM_DATA")
-    if mirror and Path(mirror).is_dir():
-        return Path(mirror)
-    if os.environ.get("CI"):
-        pytest.fail(f"SENSORIUM_DATA names no folder ({mirror!r}): CI tests read the real sources")
-    pytest.skip("SENSORIUM_DATA names no local mirror of the sources")

@@ -196,7 +196,7 @@ def test_poems_are_found_at_any_depth(tmp_path: Path) -> None:
     assert made(tmp_path, json.dumps([{"rhythmic": "R", "para": ["c"]}, {"paragraphs": []}]), "verses") == ["R\nc"]
 
 
-@pytest.mark.usefixtures("real_data")
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize(
     ("name", "records", "bad"),
     [
@@ -217,15 +217,15 @@ def test_real_sources_are_read_whole(name: str, records: int, bad: int) -> None:
     assert (sum(1 for _ in stream), len(stream.ledger)) == (records, bad)
 
 
-def test_what_ships_of_the_storybooks_is_free_to_use(real_data: Path) -> None:
+def test_what_ships_of_the_storybooks_is_free_to_use(shared_data: Path) -> None:
     stream = RecordStream(DatasetSpec(source="storybooks_text", ship=True, include=("*",)), repeat=False)
-    terms = [path.read_text(encoding="utf-8") for path in (real_data / "storybooks_text").rglob("*.md")]
+    terms = [path.read_text(encoding="utf-8") for path in (shared_data / "storybooks_text").rglob("*.md")]
     bound = sum(re.search(r"License: .*NC", text) is not None for text in terms)
     assert bound == 135
     assert sum(1 for _ in stream) == len(terms) - bound
 
 
-@pytest.mark.usefixtures("real_data")
+@pytest.mark.usefixtures("shared_data")
 def test_stories_that_two_files_share_fall_on_the_same_side() -> None:
     """One file is a lower-cased copy of the beginning of another."""
     held_out = {}

@@ -55,9 +55,9 @@ def test_an_unknown_source_is_an_error_with_the_nearest_name() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(registry()))
-def test_the_mirror_holds_the_registered_bytes(real_data: Path, name: str) -> None:
+def test_the_mirror_holds_the_registered_bytes(shared_data: Path, name: str) -> None:
     folder = source(name).fetch()
-    assert folder == real_data / name
+    assert folder == shared_data / name
 
 
 # --- a mirror and a cache --------------------------------------------------------------------------------------------
