@@ -1,0 +1,30 @@
+"""How the next token is chosen."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sensorium.config.base import Config, Positive, Probability
+
+
+class SamplingConfig(Config):
+    """How the next token is chosen; also `generation_config.json`. Temperature 0 is greedy.
+
+    Penalties follow CTRL (`repetition_penalty`, 1 is off) and OpenAI's API (`presence_penalty` and
+    `frequency_penalty`, 0 is off). `top_k` 0, `top_p` 1 and `min_p` 0 switch each filter off.
+    """
+
+    max_tokens: Positive | None = None
+    temperature: float = Field(default=0.8, ge=0.0, le=100.0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    min_p: Probability = 0.0
+    repetition_penalty: float = Field(default=1.0, gt=0.0, le=100.0)
+    presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    logit_bias: dict[int, float] = Field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    n: int = Field(default=1, ge=1, le=128)
+    logprobs: int | None = Field(default=None, ge=0, le=20)
