@@ -117,7 +117,7 @@ class ResNetConfig(Config):
     def stride(self) -> int:
         """Pixels of the picture along a side of one feature."""
         halved = len(self.dims) - (not self.downsample_in_first_stage)
-        return (4 if self.stem == "imagenet" else 1) * 2**halved
+        return (4 if self.stem == "imagenet" else 1) << halved
 
     @property
     def grid(self) -> int:
