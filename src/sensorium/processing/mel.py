@@ -1,0 +1,127 @@
+"""Log-mel spectrograms as Whisper's (Radford et al. 2022, arXiv:2212.04356), and recordings in windows of them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from sensorium.config import AudioConfig
+from sensorium.errors import DataError
+
+Samples: TypeAlias = npt.NDArray[np.float32]
+Values: TypeAlias = npt.NDArray[np.float32]
+
+_FLOOR = 1e-10  # power below this counts as this
+_RANGE = 8.0  # how far below the loudest is still told apart, in powers of ten
+
+
+def log_mel(samples: Samples, config: AudioConfig) -> Values:
+    """The log-mel spectrogram of one stretch of sound, `(log10(power) + 4) / 4`, clipped 80 dB below its peak.
+
+    Args:
+        samples: (n,) float32 at `config.sample_rate`.
+        config: sizes of the transform.
+
+    Returns:
+        (n_mels, frames) float32, one frame per whole `hop` and at least one.
+
+    Raises:
+        DataError: when there is no sample, or one is not a finite number.
+    """
+    check_samples(samples, config.sample_rate)
+    frames, half = max(len(samples) // config.hop, 1), config.n_fft // 2
+    wave = torch.from_numpy(np.require(samples, np.float32, ("C", "W")))
+    if len(wave) <= half:  # too short to be reflected at its ends: silence follows
+        wave = F.pad(wave, (0, half + 1 - len(wave)))
+    wave = F.pad(wave[None], (half, half), mode="reflect")[0]
+    window, filters = _tables(config.sample_rate, config.n_fft, config.n_mels)
+    spectrum = torch.fft.rfft(wave.as_strided((frames, config.n_fft), (config.hop, 1)) * window)
+    power = spectrum.real.square() + spectrum.imag.square()  # (frames, n_fft // 2 + 1)
+    levels = (filters @ power.T).clamp_(min=_FLOOR).log10_()  # (n_mels, frames)
+    values: Values = levels.clamp_(min=float(levels.max()) - _RANGE).add_(4.0).mul_(0.25).numpy()
+    return values
+
+
+def audio_windows(samples: Samples, config: AudioConfig) -> list[Values]:
+    """Log-mels of consecutive windows of `window_seconds`, (n_mels, frames) float32 each.
+
+    The last one keeps its own length, or with `pad_to_window` is filled up with silence, as Whisper does. What is
+    left over at the end without a whole frame is no window.
+
+    Raises:
+        DataError: when there is no sample, or one is not a finite number.
+    """
+    size = round(config.window_seconds * config.sample_rate)
+    windows = []
+    for start in range(0, max(len(samples), 1), size):
+        window = samples[start : start + size]
+        if start and len(window) < config.hop:
+            break
+        windows.append(_log_mel_filled(window, size, config) if config.pad_to_window else log_mel(window, config))
+    return windows
+
+
+def check_samples(samples: Samples, sample_rate: int) -> None:
+    """Raise `DataError` when samples are none, or are not a row of finite numbers of a believable size."""
+    if samples.ndim != 1 or len(samples) == 0:
+        raise DataError(f"a recording must be a row of samples, not an array of shape {samples.shape}")
+    largest = float(np.abs(samples).max())  # NaN when any is NaN
+    if not largest <= _LOUDEST:
+        where = int(np.argmax(~(np.abs(samples) <= _LOUDEST)))
+        value = float(samples[where])
+        raise DataError(f"sample {where} ({where / sample_rate:.3f} s) is {value:g}; samples lie between -1 and 1")
+
+
+_LOUDEST = 65536.0  # 16-bit samples that nobody scaled are still heard, being clipped relative to their peak
+
+
+def _log_mel_filled(samples: Samples, size: int, config: AudioConfig) -> Values:
+    """Log-mel of samples followed by silence up to `size`. Frames that hear only the silence are not computed."""
+    heard = min(size, (len(samples) + 2 * config.n_fft) // config.hop * config.hop)
+    if heard < config.n_fft:
+        heard = size
+    values = log_mel(np.pad(samples, (0, heard - len(samples))), config)
+    missing = max(size // config.hop, 1) - values.shape[1]
+    return np.pad(values, ((0, 0), (0, missing)), mode="edge") if missing else values
+
+
+@functools.lru_cache(16)
+def _tables(sample_rate: int, n_fft: int, n_mels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hann's window, (n_fft,), and the mel filters, (n_mels, n_fft // 2 + 1), in float32."""
+    filters = torch.from_numpy(mel_filters(sample_rate, n_fft, n_mels).astype(np.float32))
+    return torch.hann_window(n_fft), filters
+
+
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> npt.NDArray[np.float64]:
+    """Slaney's triangular filters from 0 Hz to half the rate, of equal area: (n_mels, n_fft // 2 + 1).
+
+    Slaney, "Auditory Toolbox" (1998): the mel scale is linear below 1 kHz and logarithmic above.
+    """
+    corners = _hertz(np.linspace(0.0, _mel(sample_rate / 2), n_mels + 2))
+    bins = np.linspace(0.0, sample_rate // 2, n_fft // 2 + 1)
+    widths = np.diff(corners)
+    distances = corners[:, None] - bins  # (n_mels + 2, bins)
+    rising, falling = -distances[:-2] / widths[:-1, None], distances[2:] / widths[1:, None]
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    areas: npt.NDArray[np.float64] = triangles * (2.0 / (corners[2:] - corners[:-2]))[:, None]
+    return areas
+
+
+_BREAK_HZ, _BREAK_MEL, _PER_MEL = 1000.0, 15.0, math.log(6.4) / 27.0
+
+
+def _mel(hertz: float) -> float:
+    if hertz < _BREAK_HZ:
+        return 3.0 * hertz / 200.0
+    return _BREAK_MEL + math.log(hertz / _BREAK_HZ) / _PER_MEL
+
+
+def _hertz(mels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    beyond = np.maximum(mels - _BREAK_MEL, 0.0)
+    return np.where(mels < _BREAK_MEL, 200.0 * mels / 3.0, _BREAK_HZ * np.exp(beyond * _PER_MEL))
