@@ -75,9 +75,10 @@ def visibility(
     *,
     document_ids: Tensor | None = None,
     padding: Tensor | None = None,
+    hidden: Tensor | None = None,
     extent: int | None = None,
 ) -> Visibility:
-    """Combine causality, sliding window, document borders and padding into the cheapest form that holds them.
+    """Combine causality, sliding window, document borders, padding and what is hidden into the cheapest form that holds them.
 
     Args:
         config: the model's settings (`causal`).
@@ -85,17 +86,19 @@ def visibility(
         positions: (batch, time) positions of the queries.
         document_ids: (batch, time); tokens of different documents do not see each other. A document is contiguous.
         padding: (batch, time), true where a token is real.
+        hidden: (batch, keys), true where a key is seen by its own token alone.
         extent: number of cache slots when decoding; keys are then slots, and a slot is a position.
     """
     time = positions.shape[1]
     cached = extent is not None
-    if document_ids is not None and padding is None and not cached and _splits_documents(document_ids):
+    plain = padding is None and hidden is None and not cached
+    if document_ids is not None and plain and _splits_documents(document_ids):
         lengths = _document_lengths(document_ids)
         if window is None or max(lengths) <= window:
             return Visibility(causal=config.causal, lengths=lengths)
     if window is not None and (extent or time) <= window:
         window = None
-    if document_ids is None and padding is None and window is None and not cached:
+    if document_ids is None and window is None and plain:
         return Visibility(causal=config.causal and time > 1)
 
     if cached:
@@ -115,6 +118,8 @@ def visibility(
     if padding is not None:
         # A padding query sees itself: a row with nothing to see would turn into NaN.
         mask = (mask & padding[:, None, :]) | torch.eye(time, dtype=torch.bool, device=mask.device)
+    if hidden is not None:
+        mask = (mask & ~hidden[:, None, :]) | (keys == queries)
     return Visibility(mask=mask[:, None])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -14,6 +17,9 @@ from sensorium.nn.linear import apply_linear
 from sensorium.nn.mlp import ACTIVATIONS, MLP
 from sensorium.nn.norms import RMSNorm, make_norm
 from sensorium.nn.positions import RotaryPositions, Rotation, SinusoidalPositions
+
+Interlude: TypeAlias = Callable[[int, Tensor], Tensor]
+"""What happens to the hidden states (batch, time, dim) before the block of a given number."""
 
 
 class Block(nn.Module):
@@ -61,11 +67,29 @@ class Embeddings(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.sinusoidal = SinusoidalPositions(config) if config.positions == "sinusoidal" else None
 
-    def forward(self, input_ids: Tensor, positions: Tensor, token_types: Tensor | None = None) -> Tensor:
-        """Token ids, positions and segment ids, each (batch, time) → (batch, time, dim)."""
+    def forward(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        token_types: Tensor | None = None,
+        features: Tensor | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """Vectors of a batch, (batch, time, dim).
+
+        Args:
+            input_ids: (batch, time) token ids.
+            positions: (batch, time).
+            token_types: (batch, time) segment ids.
+            features: (n, dim) vectors that take the place of tokens; they are not scaled as tokens are.
+            at: (n,) their places, counted over the batch's rows one after the other.
+        """
         hidden_states: Tensor = self.token(input_ids)  # (batch, time, dim)
         if self.scale != 1.0:
             hidden_states = hidden_states * self.scale
+        if features is not None and at is not None:
+            flat = hidden_states.flatten(0, 1).index_copy(0, at, features.to(hidden_states.dtype))
+            hidden_states = flat.view_as(hidden_states)
         if self.position is not None:
             hidden_states = hidden_states + self.position(positions)
         if self.sinusoidal is not None:
@@ -94,25 +118,98 @@ class HeadTransform(nn.Module):
         return transformed
 
 
-class Transformer(nn.Module):
-    """Embeddings, a stack of blocks, a final norm (when pre-norm) and one output matrix over the vocabulary.
+def draw_weights(
+    part: nn.Module | None, generator: torch.Generator | None = None, *, residual_scale: float = 1.0
+) -> None:
+    """Draw the weights of linear maps (by fan-in), tables and norms inside a module; biases become zero.
 
-    `forward` gives hidden states, `logits` turns them into scores, `loss` does both for learned positions only.
+    Args:
+        part: the module, or None for nothing.
+        generator: what to draw from.
+        residual_scale: a factor on the maps that write to the residual stream (`attention.o`, `mlp.down`).
     """
+    for name, module in part.named_modules() if part is not None else ():
+        if isinstance(module, RMSNorm | nn.LayerNorm):
+            nn.init.ones_(module.weight)
+        elif isinstance(module, nn.Linear):
+            scale = residual_scale if name.endswith(("attention.o", "mlp.down")) else 1.0
+            nn.init.normal_(module.weight, std=scale * module.in_features**-0.5, generator=generator)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02, generator=generator)
+        if isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Stack(nn.Module):
+    """Blocks, one after the other, and a final norm (when pre-norm): hidden states in, hidden states out."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
         self.checkpoint_activations = False
-        self.embeddings = Embeddings(config)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.final_norm = (
             make_norm(config.norm, config.dim, config.norm_eps) if config.norm_placement == "pre" else None
         )
+        self.rotary = RotaryPositions(config) if config.positions == "rope" else None
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw fresh weights; those that write to the residual stream are scaled by depth."""
+        for part in (self.blocks, self.final_norm):
+            draw_weights(part, generator, residual_scale=(2 * self.config.n_layers) ** -0.5)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        *,
+        positions: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        padding: Tensor | None = None,
+        hidden: Tensor | None = None,
+        cache: KVCache | None = None,
+        before: Interlude | None = None,
+    ) -> Tensor:
+        """Hidden states (batch, time, dim) after the blocks and the final norm; see `Transformer.forward`."""
+        config = self.config
+        if positions is None:
+            positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)
+            positions = positions.expand(hidden_states.shape[:2])
+        rotation = self.rotary(positions, hidden_states.dtype) if self.rotary is not None else None
+        extent = cache.capacity if cache is not None else None
+        by_window = {
+            window: visibility(
+                config, window, positions, document_ids=document_ids, padding=padding, hidden=hidden, extent=extent
+            )
+            for window in {config.window_of(layer) for layer in range(config.n_layers)}
+        }
+
+        def run(layer: int, hidden_states: Tensor) -> Tensor:
+            if before is not None:
+                hidden_states = before(layer, hidden_states)
+            visible = by_window[config.window_of(layer)]
+            passed: Tensor = self.blocks[layer](hidden_states, positions, rotation, visible, cache)
+            return passed
+
+        for layer in range(config.n_layers):
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                hidden_states = checkpoint(run, layer, hidden_states, use_reentrant=False)
+            else:
+                hidden_states = run(layer, hidden_states)
+        return hidden_states if self.final_norm is None else self.final_norm(hidden_states)
+
+
+class Transformer(Stack):
+    """Embeddings, a stack of blocks, and one output matrix over the vocabulary.
+
+    `forward` gives hidden states, `logits` turns them into scores, `loss` does both for learned positions only.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.embeddings = Embeddings(config)
         self.head_transform = HeadTransform(config) if config.head_transform else None
         self.head = nn.Linear(config.dim, config.vocab_size, bias=config.head_bias)
         self.tie_weights()
-        self.rotary = RotaryPositions(config) if config.positions == "rope" else None
 
     def tie_weights(self) -> None:
         """Make the output matrix the embedding matrix, where the settings say so; needed again after loading."""
@@ -121,21 +218,15 @@ class Transformer(nn.Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw fresh weights: linear maps by fan-in, with those that write to the residual stream scaled by depth."""
-        residual_scale = (2 * self.config.n_layers) ** -0.5
-        for name, module in self.named_modules():
-            if isinstance(module, RMSNorm | nn.LayerNorm):
-                nn.init.ones_(module.weight)
-            if isinstance(module, nn.Linear) and module is not self.head:
-                scale = residual_scale if name.endswith(("attention.o", "mlp.down")) else 1.0
-                nn.init.normal_(module.weight, std=scale * module.in_features**-0.5, generator=generator)
-            elif isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02, generator=generator)
-            if isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+        draw_weights(self.embeddings, generator)
+        super().reset_parameters(generator)
+        draw_weights(self.head_transform, generator)
+        if self.head.bias is not None:
+            nn.init.zeros_(self.head.bias)
         if not self.config.tie_embeddings:
             nn.init.normal_(self.head.weight, std=0.02, generator=generator)
 
-    def forward(
+    def forward(  # type: ignore[override] # token ids in, where a stack takes hidden states
         self,
         input_ids: Tensor,
         *,
@@ -144,6 +235,10 @@ class Transformer(nn.Module):
         padding: Tensor | None = None,
         token_types: Tensor | None = None,
         cache: KVCache | None = None,
+        features: Tensor | None = None,
+        at: Tensor | None = None,
+        hidden: Tensor | None = None,
+        before: Interlude | None = None,
     ) -> Tensor:
         """Hidden states of a batch.
 
@@ -154,6 +249,11 @@ class Transformer(nn.Module):
             padding: (batch, time) boolean, true where a token is real.
             token_types: (batch, time) segment ids, for BERT.
             cache: keys and values of earlier tokens; the new ones are written at `positions`.
+            features: (n, dim) vectors in the place of tokens.
+            at: (n,) their places, counted over the batch's rows one after the other.
+            hidden: (batch, keys) boolean, true where only the token itself sees its key: of this batch, or with a
+                cache of all its slots.
+            before: what happens to the hidden states before each block.
 
         Returns:
             (batch, time, dim) hidden states after the final norm.
@@ -161,32 +261,23 @@ class Transformer(nn.Module):
         Raises:
             RequestError: more tokens than the model's context.
         """
-        config = self.config
         time = input_ids.shape[1]
-        if time > config.max_positions:
+        if time > self.config.max_positions:
             raise RequestError(
-                f"{time} tokens exceed the model's context of {config.max_positions} (shorten the input)"
+                f"{time} tokens exceed the model's context of {self.config.max_positions} (shorten the input)"
             )
         if positions is None:
             positions = torch.arange(time, device=input_ids.device).expand(input_ids.shape)
-        rotation = self.rotary(positions, self.embeddings.token.weight.dtype) if self.rotary is not None else None
-        extent = cache.capacity if cache is not None else None
-        by_window = {
-            window: visibility(config, window, positions, document_ids=document_ids, padding=padding, extent=extent)
-            for window in {config.window_of(layer) for layer in range(config.n_layers)}
-        }
-        hidden_states: Tensor = self.embeddings(input_ids, positions, token_types)
-        for layer, block in enumerate(self.blocks):
-            visible = by_window[config.window_of(layer)]
-            if self.checkpoint_activations and torch.is_grad_enabled():
-                hidden_states = checkpoint(
-                    block, hidden_states, positions, rotation, visible, cache, use_reentrant=False
-                )
-            else:
-                hidden_states = block(hidden_states, positions, rotation, visible, cache)
-        if self.final_norm is not None:
-            hidden_states = self.final_norm(hidden_states)
-        return hidden_states
+        embedded: Tensor = self.embeddings(input_ids, positions, token_types, features, at)
+        return super().forward(
+            embedded,
+            positions=positions,
+            document_ids=document_ids,
+            padding=padding,
+            hidden=hidden,
+            cache=cache,
+            before=before,
+        )
 
     def logits(self, hidden_states: Tensor) -> Tensor:
         """Scores over the vocabulary: (..., dim) → (..., vocab_size)."""
@@ -207,7 +298,10 @@ class Transformer(nn.Module):
         `targets[b, t]` is the token to be predicted at position t (already shifted), or -100 where nothing is
         learned; only learned positions pay for the output matrix.
         """
-        hidden_states = self(input_ids, positions=positions, document_ids=document_ids)
+        return self.cross_entropy(self(input_ids, positions=positions, document_ids=document_ids), targets)
+
+    def cross_entropy(self, hidden_states: Tensor, targets: Tensor) -> Tensor:
+        """Summed cross-entropy (nats) of hidden states (..., dim) against targets (...), negative where none."""
         if self.head_transform is not None:
             hidden_states = self.head_transform(hidden_states)
         return head_cross_entropy(hidden_states, self.head.weight, self.head.bias, targets)
