@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from sensorium.errors import DataError
-from sensorium.messages import Message, Text
+from sensorium.messages import Audio, Image, Message, Text
 
 Content: TypeAlias = str | tuple[Message, ...]
 # Where reading can go on: (byte offset or row, line or record number). Each reader gives the pair its own meaning.
@@ -18,10 +19,14 @@ START: Position = (0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One document (text) or conversation (messages), and where it stands (`file:line`)."""
+    """One document (text) or conversation (messages), and where it stands (`file:line`).
+
+    `group` names what must stay on one side of a split, such as a speaker or a story; without it the content does.
+    """
 
     content: Content
     where: str
+    group: str = ""
 
     @property
     def n_characters(self) -> int:
@@ -30,6 +35,18 @@ class Record:
             return len(self.content)
         parts = (part for message in self.content for part in message.parts)
         return sum(len(part.text) for part in parts if isinstance(part, Text))
+
+    @property
+    def media(self) -> tuple[Image | Audio, ...]:
+        """Its pictures and recordings, in order."""
+        if isinstance(self.content, str):
+            return ()
+        return tuple(part for message in self.content for part in message.parts if not isinstance(part, Text))
+
+    @property
+    def n_media_bytes(self) -> int:
+        """Bytes of the pictures and recordings it holds itself (those in files of their own are not counted)."""
+        return sum(len(part.data) for part in self.media if part.data is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +66,10 @@ class DataFile:
     """A file to read and how.
 
     `name` is what errors call it; `ship` asks readers to leave out whatever may not train weights that ship;
-    `options` are a format's own settings, such as the wording of a prompt.
+    `options` are a format's own settings, such as the wording of a prompt. Where a file (or folder, or archive) holds
+    pictures or recordings under names of their own, `include` and `exclude` are globs over these names. `prompts` and
+    `answer` word the conversations about them (see `sensorium.data.asking`), `media_folder` is where their relative
+    paths begin, and `held_out` are the groups that a given split holds out.
     """
 
     path: Path
@@ -59,6 +79,26 @@ class DataFile:
     document_chars: int = 16_384
     ship: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    answer: str = "{text}"
+    media_folder: Path | None = None
+    held_out: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of pictures and recordings begin."""
+        return self.media_folder if self.media_folder is not None else self.path.parent
+
+    def wants(self, name: str) -> bool:
+        """Whether what is stored under a name is to be read."""
+        return (not self.include or matches(name, self.include)) and not matches(name, self.exclude)
+
+
+def matches(name: str, globs: tuple[str, ...]) -> bool:
+    """Whether a path below the data set's folder fits one of the globs (`*` reaches across slashes)."""
+    return any(fnmatch(name, glob) for glob in globs)
 
 
 class Reader(Protocol):

@@ -1,4 +1,4 @@
-"""The registry of text sources: where each comes from, under which licence, and how to have its very bytes."""
+"""The registry of sources: where each comes from, under which licence, and how to have its very bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class SourceItem(Config):
     `sha256` is the file's, or for a folder the digest of its listing (see `listing_digest`). `url` is where the
     single file can be had from its origin; null when it was extracted or regrouped from it. `format` is null for what
     is no text of its own. Items with `default` false are read only when `include` names them. `needs` is another
-    item that the format reads along with this one.
+    item that the format reads along with this one. `holds_names`: its records have names of their own, such as the
+    members of an archive, that the globs of `include` reach.
     """
 
     path: str
@@ -36,6 +37,7 @@ class SourceItem(Config):
     options: dict[str, str] = Field(default_factory=dict)
     default: bool = True
     needs: str | None = None
+    holds_names: bool = False
 
     @property
     def is_folder(self) -> bool:
@@ -44,7 +46,11 @@ class SourceItem(Config):
 
 
 class Source(Config):
-    """A registered source. `ship` says whether it may train weights that ship with the package."""
+    """A registered source.
+
+    `ship` says whether it may train weights that ship with the package. `held_out` names the groups of records (such
+    as speakers) that are its validation split; without any, a hash divides.
+    """
 
     name: str
     title: str
@@ -52,10 +58,11 @@ class Source(Config):
     ship: bool
     attribution: str
     origins: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
     items: tuple[SourceItem, ...]
 
     def readable(self, include: tuple[str, ...] = ()) -> list[SourceItem]:
-        """The items that hold text: those a glob names, or the default ones."""
+        """The items that hold records: those a glob names, or the default ones."""
         return [item for item in self.items if item.format is not None and _wanted(item, include)]
 
     def fetch(self) -> Path:
@@ -139,7 +146,8 @@ def _wanted(item: SourceItem, include: tuple[str, ...]) -> bool:
     if not include:
         return item.default
     # A folder's files are matched one by one later; here it is enough that a glob might reach inside.
-    return any(fnmatch(item.path, glob) or (item.is_folder and _reaches(item.path, glob)) for glob in include)
+    reachable = item.is_folder or item.holds_names
+    return any(fnmatch(item.path, glob) or (reachable and _reaches(item.path, glob)) for glob in include)
 
 
 def _reaches(folder: str, glob: str) -> bool:

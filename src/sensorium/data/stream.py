@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from sensorium.data.formats import READERS
+from sensorium.data.media_files import media_digest
 from sensorium.data.records import START, Bad, Content, DataFile, Item, Ledger, Position, Record
 from sensorium.data.requests import as_request
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import DataError
 
 _BLOCK_CHARACTERS = 2**23  # a block of the shuffle ends here, however few records it has
+_BLOCK_MEDIA_BYTES = 2**27  # and here, of pictures and recordings that records hold themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +132,20 @@ class RecordStream:
     def _read_block(self) -> None:
         """Read the records of the block that begins at the cursor, and remember where the next one begins."""
         cursor = self._cursor
-        file, position, characters = cursor.file, cursor.position, 0
+        file, position, filled = cursor.file, cursor.position, 0.0
         records: list[Record] = []
         while file < len(self._order) and not self._enough(cursor, records):
             for item, after in self._reading(file, position):
                 if isinstance(item, Bad):
                     self.ledger.add(item)
-                elif _in_split(item.content, self.spec) and (record := _asked_for(item, self.spec)) is not None:
+                elif (
+                    in_split(item, self.spec, self._order[file]) and (record := _asked_for(item, self.spec)) is not None
+                ):
                     records.append(record)
-                    characters += record.n_characters
+                    filled += record.n_characters / _BLOCK_CHARACTERS + record.n_media_bytes / _BLOCK_MEDIA_BYTES
                     if self._enough(cursor, records):
                         break
-                if after is not None and (len(records) >= self.spec.shuffle_window or characters >= _BLOCK_CHARACTERS):
+                if after is not None and (len(records) >= self.spec.shuffle_window or filled >= 1.0):
                     position = after
                     break
             else:
@@ -170,18 +174,37 @@ def _asked_for(record: Record, spec: DatasetSpec) -> Record | None:
     if not spec.prompts or not isinstance(record.content, str):
         return record
     conversation = as_request(record.content, spec.prompts)
-    return None if conversation is None else Record(conversation, record.where)
+    return None if conversation is None else replace(record, content=conversation)
 
 
-def _in_split(content: Content, spec: DatasetSpec) -> bool:
+def in_split(record: Record, spec: DatasetSpec, file: DataFile) -> bool:
+    """Whether a record of a file belongs to the split that a data set asks for.
+
+    A source with a given split holds out the groups it names. Otherwise the hash decides: of the record's group, else
+    of its pictures and recordings, else of its words.
+    """
     if spec.split == "all":
         return True
-    held_out = content_hash(content) < spec.validation_fraction
+    if file.held_out:
+        held_out = record.group in file.held_out
+    else:
+        share = _share(record.group.encode()) if record.group else content_hash(record.content)
+        held_out = share < spec.validation_fraction
     return held_out == (spec.split == "validation")
 
 
 def content_hash(content: Content) -> float:
-    """A number in [0, 1) drawn from the words of a record, whatever their case and spacing."""
+    """A number in [0, 1) drawn from the words of a record, whatever their case and spacing.
+
+    Where it has pictures or recordings, they alone count: all that is said about one falls on one side. Of several,
+    the one with the least number decides, so that what one record holds out is in no record of the other side.
+    """
+    media = Record(content, "").media
+    if media:
+        return min(_share(media_digest(part)) for part in media)
     text = content if isinstance(content, str) else "\n".join(message.text for message in content)
-    digest = hashlib.blake2b(" ".join(text.casefold().split()).encode("utf-8"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    return _share(" ".join(text.casefold().split()).encode("utf-8"))
+
+
+def _share(key: bytes) -> float:
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") / 2**64

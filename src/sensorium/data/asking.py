@@ -1,0 +1,66 @@
+"""Pictures and recordings that come with a label or a text, as conversations: what is asked about them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+from sensorium.data.media_files import MediaPart
+from sensorium.data.records import Content, DataFile, text_content
+from sensorium.data.requests import prompt_fields
+from sensorium.errors import DataError
+from sensorium.messages import Audio, Message, Text
+
+_PROMPTS = {
+    # (a recording, a label): in English, in Chinese
+    (False, True): ("What is this?", "这是什么？"),
+    (False, False): ("Describe the picture.", "描述这幅图。"),
+    (True, True): ("What do you hear?", "你听到了什么？"),
+    (True, False): ("Write down what you hear.", "写下你听到的话。"),
+}
+
+
+def asked(
+    media: Sequence[MediaPart],
+    text: object,
+    file: DataFile,
+    *,
+    kind: Literal["label", "text"] = "text",
+    prompts: Sequence[str] = (),
+) -> Content:
+    """A conversation in which the user shows pictures or plays recordings, asks, and is answered with a text.
+
+    Of several prompts the text chooses one. A prompt is the data set's (`prompts` of its file), else the given one,
+    else a common question in the language of the text.
+
+    Args:
+        media: what the user shows, before the question.
+        text: the answer, put into the file's `answer` for `{text}`.
+        file: whose wording is used.
+        kind: whether the text is the name of a class or a text of its own.
+        prompts: what is asked unless the data set says otherwise.
+
+    Raises:
+        DataError: when there is no picture or recording, or the text is none.
+    """
+    words = text_content(text).strip()
+    hears = isinstance(media[0], Audio) if media else False
+    own = [prompt.format() for prompt in file.prompts if not prompt_fields(prompt)]
+    wordings = own or prompts or (_PROMPTS[hears, kind == "label"][_is_chinese(words)],)
+    choice = int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "big") % len(wordings)
+    return shown(media, wordings[choice], file.answer.format(text=words))
+
+
+def shown(media: Sequence[MediaPart], question: str, answer: str) -> Content:
+    """Pictures or recordings with a question, and its answer. Raises `DataError` when one of the three is missing."""
+    if not media:
+        raise DataError("there is no picture or recording to ask about")
+    question, answer = question.strip(), answer.strip()
+    if not question or not answer:
+        raise DataError(f"the {'answer' if question else 'question'} about a picture or recording is empty")
+    return (Message.user([*media, Text(question)]), Message.assistant(answer))
+
+
+def _is_chinese(text: str) -> bool:
+    return 2 * sum("\u4e00" <= character <= "\u9fff" for character in text) > sum(map(str.isalpha, text))
