@@ -141,7 +141,8 @@ def _refuse_surplus(weights: Weights, used: set[str], ignored: Collection[str]) 
 
 
 def _check(name: str, weights: Weights, parts: list[tuple[int, ...]], transposed: bool) -> None:
-    shape = (sum(part[0] for part in parts), *parts[0][1:])
+    # A single weight may be a scalar, such as a learned temperature.
+    shape = parts[0] if len(parts) == 1 else (sum(part[0] for part in parts), *parts[0][1:])
     if transposed:
         shape = shape[::-1]
     stored = weights.tensors[name]

@@ -78,7 +78,7 @@ def visibility(
     hidden: Tensor | None = None,
     extent: int | None = None,
 ) -> Visibility:
-    """Combine causality, sliding window, document borders, padding and what is hidden into the cheapest form that holds them.
+    """Causality, sliding window, document borders, padding and what is hidden, in the cheapest form that holds them.
 
     Args:
         config: the model's settings (`causal`).

@@ -1,13 +1,75 @@
-"""The whole model: a decoder now, and the place where encoders and fusion join it."""
+"""The whole model: eyes and ears, what joins them to the words, and the decoder."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from sensorium.config import ModelConfig
+from sensorium.config import ModelConfig, SpeechConfig, VisionConfig
+from sensorium.errors import RequestError
+from sensorium.nn.attention import KVCache
+from sensorium.nn.embedder import Embedder
+from sensorium.nn.encoders import make_speech_encoder, make_vision_encoder
+from sensorium.nn.features import Features, check_media, joined, placed
+from sensorium.nn.fusion import Fusion, JointFusion, States
+from sensorium.nn.init import draw_weights
+from sensorium.nn.media import Media
 from sensorium.nn.positions import RotaryPositions, SinusoidalPositions
+from sensorium.nn.projectors import make_projector
 from sensorium.nn.transformer import Transformer
+
+CTC_CLASSES = 257  # blank, and a class per byte
+
+
+class Eyes(nn.Module):
+    """An encoder of pictures and, where the decoder is shown them, a projector to its width."""
+
+    def __init__(self, config: VisionConfig, dim: int) -> None:
+        super().__init__()
+        encoder = config.encoder
+        self.encoder = make_vision_encoder(encoder)
+        self.projector = (
+            make_projector(config.projector, encoder.dim, dim, grid=encoder.grid, max_places=config.n_places)
+            if config.projector is not None
+            else None
+        )
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw fresh weights."""
+        for part in (self.encoder, self.projector):
+            if part is not None:
+                part.reset_parameters(generator)
+
+
+class Ears(nn.Module):
+    """An encoder of speech, a projector as in `Eyes`, and for CTC a map that spells what is heard."""
+
+    def __init__(self, config: SpeechConfig, dim: int) -> None:
+        super().__init__()
+        encoder = config.encoder
+        self.encoder = make_speech_encoder(encoder)
+        longest = config.n_places(encoder.max_frames)
+        self.projector = (
+            make_projector(config.projector, encoder.dim, dim, grid=None, max_places=longest)
+            if config.projector is not None
+            else None
+        )
+        self.ctc = nn.Linear(encoder.dim, CTC_CLASSES) if config.ctc else None
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw fresh weights."""
+        for part in (self.encoder, self.projector):
+            if part is not None:
+                part.reset_parameters(generator)
+        if self.ctc is not None:
+            draw_weights(self.ctc, generator)
+
+
+def make_fusion(config: ModelConfig) -> Fusion:
+    """The strategy that the settings name."""
+    if config.fusion.strategy in ("early", "feature"):
+        return JointFusion()
+    raise NotImplementedError(config.fusion.strategy)
 
 
 class Omni(nn.Module):
@@ -17,6 +79,10 @@ class Omni(nn.Module):
         super().__init__()
         self.config = config
         self.decoder = Transformer(config.decoder)
+        self.vision = Eyes(config.vision, config.decoder.dim) if config.vision is not None else None
+        self.speech = Ears(config.speech, config.decoder.dim) if config.speech is not None else None
+        self.embedder = Embedder(config) if config.embedder is not None else None
+        self.fusion = make_fusion(config)
 
     @property
     def device(self) -> torch.device:
@@ -35,9 +101,148 @@ class Omni(nn.Module):
                 module.reset_buffers(device)
 
     def reset_parameters(self, seed: int) -> None:
-        """Draw fresh weights, the same for the same seed whatever was drawn before."""
-        self.decoder.reset_parameters(torch.Generator().manual_seed(seed))
+        """Draw fresh weights, the same for the same seed whatever was drawn before; a decoder's whatever joins it."""
+        generator = torch.Generator().manual_seed(seed)
+        for part in (self.decoder, self.vision, self.speech, self.embedder, self.fusion):
+            if part is not None:
+                part.reset_parameters(generator)
 
-    def logits(self, input_ids: Tensor) -> Tensor:
-        """(batch, time) token ids → (batch, time, vocab_size) scores."""
-        return self.decoder.logits(self.decoder(input_ids))
+    def see(self, images: Tensor) -> Tensor:
+        """Pictures (n, 3, height, width) → vectors that a decoder is shown, (n, places, dim).
+
+        Raises:
+            RequestError: the model has no eyes, or pictures of another size.
+        """
+        if self.vision is None or self.vision.projector is None:
+            raise RequestError("this model cannot see: it has no eyes that show pictures to its decoder")
+        vectors: Tensor
+        vectors, _ = self.vision.projector(self.vision.encoder(images.to(self.device, self.dtype)))
+        return vectors
+
+    def hear(self, audio: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel (n, mels, frames) of so many real `frames` (n,) → vectors (n, places, dim), real places (n,).
+
+        Raises:
+            RequestError: the model has no ears, or recordings of another form.
+        """
+        if self.speech is None or self.speech.projector is None:
+            raise RequestError("this model cannot hear: it has no ears that show recordings to its decoder")
+        audio, frames = audio.to(self.device, self.dtype), frames.to(self.device)
+        vectors: tuple[Tensor, Tensor] = self.speech.projector(*self.speech.encoder(audio, frames))
+        return vectors
+
+    def perceive(self, media: Media | None, *, rows: int, time: int) -> Features | None:
+        """Run the encoders over what a batch of `rows` sequences of `time` tokens shows and says; None for nothing.
+
+        Raises:
+            RequestError: a position without its feature, a feature without its position, or a kind that the model
+                does not take.
+        """
+        if media is None or not (media or len(media.image_places) or len(media.audio_places)):
+            return None
+        check_media(media, self.config, rows=rows, time=time)
+        found = []
+        if media.images is not None and len(media.images):
+            seen = self.see(media.images)  # (n, places, dim)
+            counts = [seen.shape[1]] * len(seen)
+            found.append(placed(seen, counts, media.image_places.cpu(), heard=False))
+        if media.audio is not None and len(media.audio):
+            heard, _ = self.hear(media.audio, media.audio_frames)
+            assert self.config.speech is not None
+            counts = [self.config.speech.n_places(frames) for frames in media.audio_frames.tolist()]
+            found.append(placed(heard, counts, media.audio_places.cpu(), heard=True))
+        return joined(found) if found else None
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        media: Media | Features | None = None,
+        *,
+        positions: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        padding: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> States:
+        """What the model makes of a batch, as `logits_of` reads it.
+
+        Args:
+            input_ids: (batch, time) token ids, with placeholders where pictures and recordings stand.
+            media: those, or the features that `perceive` made of them.
+            positions: (batch, time); counts from 0 by default. Packed documents each start at 0 again.
+            document_ids: (batch, time); documents see neither each other nor each other's media.
+            padding: (batch, time) boolean, true where a token is real.
+            cache: keys and values of earlier tokens, from `new_cache`.
+
+        Returns:
+            (batch, time, dim) after the final norm; in decision fusion those of each branch.
+
+        Raises:
+            RequestError: more tokens than the context, or as `perceive`.
+        """
+        rows, time = input_ids.shape
+        features = media if isinstance(media, Features) else self.perceive(media, rows=rows, time=time)
+        return self.fusion.hidden_states(
+            self.decoder,
+            input_ids,
+            features,
+            positions=positions,
+            document_ids=document_ids,
+            padding=padding,
+            cache=cache,
+        )
+
+    def new_cache(self, batch: int, capacity: int, features: Features | None = None) -> KVCache:
+        """An empty cache for `batch` sequences of up to `capacity` tokens, whose prompts hold these features."""
+        return self.fusion.new_cache(
+            self.config.decoder, features, batch, capacity, dtype=self.dtype, device=self.device
+        )
+
+    def logits_of(self, states: States) -> Tensor:
+        """Scores over the vocabulary of what `hidden_states` gave: (batch, time, vocab_size)."""
+        return self.fusion.scores(self.decoder, states)
+
+    def logits(self, input_ids: Tensor, media: Media | None = None) -> Tensor:
+        """(batch, time) token ids and what stands among them → (batch, time, vocab_size) scores."""
+        return self.logits_of(self.hidden_states(input_ids, media))
+
+    def loss(
+        self,
+        input_ids: Tensor,
+        targets: Tensor,
+        media: Media | None = None,
+        *,
+        positions: Tensor | None = None,
+        document_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Summed cross-entropy (nats) over the positions whose target is not negative; see `Transformer.loss`."""
+        states = self.hidden_states(input_ids, media, positions=positions, document_ids=document_ids)
+        return self.fusion.loss(self.decoder, states, targets)
+
+    def embed_text(self, input_ids: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Texts (n, time), `padding` true where a token is real → unit vectors (n, dim).
+
+        Raises:
+            RequestError: the model has no embedder.
+        """
+        embedder = self._embedder()
+        return embedder.of_text(self.decoder(input_ids, padding=padding), input_ids, padding)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Pictures (n, 3, height, width) → unit vectors (n, dim). Raises `RequestError` without embedder or eyes."""
+        embedder = self._embedder()
+        if self.vision is None:
+            raise RequestError("this model cannot see: it has no eyes")
+        return embedder.of_images(self.vision.encoder.pooled(images.to(self.device, self.dtype)))
+
+    def embed_audio(self, audio: Tensor, frames: Tensor) -> Tensor:
+        """Log-mel (n, mels, frames) → unit vectors (n, dim). Raises `RequestError` without embedder or ears."""
+        embedder = self._embedder()
+        if self.speech is None:
+            raise RequestError("this model cannot hear: it has no ears")
+        pooled = self.speech.encoder.pooled(audio.to(self.device, self.dtype), frames.to(self.device))
+        return embedder.of_audio(pooled)
+
+    def _embedder(self) -> Embedder:
+        if self.embedder is None:
+            raise RequestError("this model has no common space of words, pictures and recordings (config: embedder)")
+        return self.embedder

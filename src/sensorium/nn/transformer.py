@@ -13,9 +13,10 @@ from sensorium.config import TransformerConfig
 from sensorium.errors import RequestError
 from sensorium.nn.attention import Attention, KVCache, Visibility, visibility
 from sensorium.nn.cross_entropy import head_cross_entropy
+from sensorium.nn.init import draw_weights
 from sensorium.nn.linear import apply_linear
 from sensorium.nn.mlp import ACTIVATIONS, MLP
-from sensorium.nn.norms import RMSNorm, make_norm
+from sensorium.nn.norms import make_norm
 from sensorium.nn.positions import RotaryPositions, Rotation, SinusoidalPositions
 
 Interlude: TypeAlias = Callable[[int, Tensor], Tensor]
@@ -118,28 +119,6 @@ class HeadTransform(nn.Module):
         return transformed
 
 
-def draw_weights(
-    part: nn.Module | None, generator: torch.Generator | None = None, *, residual_scale: float = 1.0
-) -> None:
-    """Draw the weights of linear maps (by fan-in), tables and norms inside a module; biases become zero.
-
-    Args:
-        part: the module, or None for nothing.
-        generator: what to draw from.
-        residual_scale: a factor on the maps that write to the residual stream (`attention.o`, `mlp.down`).
-    """
-    for name, module in part.named_modules() if part is not None else ():
-        if isinstance(module, RMSNorm | nn.LayerNorm):
-            nn.init.ones_(module.weight)
-        elif isinstance(module, nn.Linear):
-            scale = residual_scale if name.endswith(("attention.o", "mlp.down")) else 1.0
-            nn.init.normal_(module.weight, std=scale * module.in_features**-0.5, generator=generator)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02, generator=generator)
-        if isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
 class Stack(nn.Module):
     """Blocks, one after the other, and a final norm (when pre-norm): hidden states in, hidden states out."""
 
@@ -156,7 +135,8 @@ class Stack(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw fresh weights; those that write to the residual stream are scaled by depth."""
         for part in (self.blocks, self.final_norm):
-            draw_weights(part, generator, residual_scale=(2 * self.config.n_layers) ** -0.5)
+            if part is not None:
+                draw_weights(part, generator, n_layers=self.config.n_layers)
 
     def forward(
         self,
@@ -220,7 +200,8 @@ class Transformer(Stack):
         """Draw fresh weights: linear maps by fan-in, with those that write to the residual stream scaled by depth."""
         draw_weights(self.embeddings, generator)
         super().reset_parameters(generator)
-        draw_weights(self.head_transform, generator)
+        if self.head_transform is not None:
+            draw_weights(self.head_transform, generator)
         if self.head.bias is not None:
             nn.init.zeros_(self.head.bias)
         if not self.config.tie_embeddings:
