@@ -1,0 +1,45 @@
+"""Conversations about scenes: exact by what is shown and said, in English and Chinese."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sensorium.config import nearest
+from sensorium.data.world.talk.captions import caption
+from sensorium.data.world.talk.hearing import dictation, digits, spoken_vqa
+from sensorium.data.world.talk.places import detect, point
+from sensorium.data.world.talk.questions import vqa
+from sensorium.data.world.talk.setting import Maker, Setting
+from sensorium.data.world.talk.types import LANGUAGES, Language, Piece, Seen, Spoken, Talk, Turn
+from sensorium.data.world.talk.weather import weather
+from sensorium.errors import ConfigError
+
+__all__ = ["KINDS", "LANGUAGES", "Language", "Piece", "Seen", "Spoken", "Talk", "Turn", "make_talk"]
+
+KINDS: dict[str, Maker] = {
+    "caption": caption,
+    "vqa": vqa,
+    "weather": weather,
+    "detect": detect,
+    "point": point,
+    "dictation": dictation,
+    "spoken_vqa": spoken_vqa,
+    "digits": digits,
+}
+
+
+def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str) -> Talk:
+    """A conversation of a kind, drawn from the generator.
+
+    Args:
+        kind: one of `KINDS`.
+        rng: the only source of chance.
+        language: "en" or "zh".
+        split: "train" or "validation": what is held out from training never appears there, in any kind or language.
+
+    Raises:
+        ConfigError: an unknown kind, language or split.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"unknown kind of talk {kind!r}{nearest(kind, KINDS)}")
+    return KINDS[kind](Setting(rng, language, split))

@@ -1,0 +1,140 @@
+"""Where things are, in location tokens: a box `apple<loc03><loc10><loc20><loc31>`, or a point `apple<loc12><loc30>`.
+
+A token names one of 64 bins of the picture's width or height. Several boxes stand from left to right.
+
+Facts of `detect`: `boxes` (a list of [kind, x0, y0, x1, y1] in 0..1), `answer`. Of `point`: `kind`, `point` ([x, y]),
+`box` ([x0, y0, x1, y1]), `answer`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sensorium.data.world.scene import Thing
+from sensorium.data.world.talk import lexicon
+from sensorium.data.world.talk.questions import absent_pair, single_things
+from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown
+from sensorium.data.world.talk.types import Language, Talk
+from sensorium.data.world.talk.words import NOUNS
+
+BINS = 64
+_MOST = 5  # boxes in an answer
+_NONE = {"en": "none", "zh": "没有"}
+
+DETECT = Phrases(
+    en=(
+        "detect the {things}.",
+        "find the {things}.",
+        "locate the {things}.",
+        "draw boxes around the {things}.",
+        "put a box around each of the {things}.",
+        "mark the {things} with boxes.",
+        "give the boxes of the {things}.",
+        "find all the {things} in the picture.",
+        "box the {things}.",
+        "show with boxes where the {things} are.",
+    ),
+    zh=(
+        "检测{things}。",
+        "找出{things}。",
+        "定位{things}。",
+        "框出{things}。",
+        "把{things}框出来。",
+        "用方框标出{things}。",
+        "给出{things}的方框。",
+        "找出图里所有的{things}。",
+        "把所有{things}都框出来。",
+        "用方框指出{things}在哪里。",
+    ),
+    openings=REQUESTS,
+)
+EVERYTHING = {"en": "things", "zh": "东西"}
+POINT = Phrases(
+    en=(
+        "point to the {thing}.",
+        "point at the {thing}.",
+        "show me the {thing} with a point.",
+        "put a point on the {thing}.",
+        "mark the {thing} with a point.",
+        "give a point on the {thing}.",
+        "click on the {thing}.",
+        "touch the {thing}.",
+        "tap on the {thing}.",
+        "set a point in the middle of the {thing}.",
+    ),
+    zh=(
+        "指出{thing}。",
+        "指一下{thing}。",
+        "用一个点标出{thing}。",
+        "在{thing}上点一下。",
+        "点一下{thing}。",
+        "给出{thing}上的一个点。",
+        "点击{thing}。",
+        "碰一下{thing}。",
+        "用点指出{thing}。",
+        "在{thing}中间放一个点。",
+    ),
+    openings=REQUESTS,
+)
+_BOX = re.compile(r"([^;<>]+?)" + r"<loc(\d\d)>" * 4)
+
+
+def location(value: float) -> str:
+    """The token of a share of the width or height: `<loc00>` to `<loc63>`."""
+    return f"<loc{min(max(int(value * BINS), 0), BINS - 1):02d}>"
+
+
+def boxes_phrase(things: Sequence[Thing], language: Language) -> str:
+    """The boxes from left to right, or the word for none."""
+    ordered = sorted(things, key=lambda thing: thing.box)
+    boxes = [lexicon.noun(thing.kind, language) + "".join(map(location, thing.box)) for thing in ordered]
+    return "; ".join(boxes) or _NONE[language]
+
+
+def read_boxes(text: str) -> list[tuple[str, float, float, float, float]]:
+    """The boxes in an answer of either language: the kind (or else the word itself) and the middles of the bins."""
+    boxes = []
+    for name, *bins in _BOX.findall(text):
+        x0, y0, x1, y1 = ((int(bin_) + 0.5) / BINS for bin_ in bins)
+        boxes.append((_KINDS.get(name.strip(), name.strip()), x0, y0, x1, y1))
+    return boxes
+
+
+_KINDS = {name: kind for kind, names in NOUNS.items() for name in names[:3]}
+
+
+def detect(setting: Setting) -> Talk:
+    """A picture and a request for the boxes of a kind, of a colour and kind, or of everything."""
+    scene = setting.scene("mixed" if setting.chance(0.15) else "things")
+    language, present = setting.language, {(thing.colour, thing.kind) for thing in scene.things}
+    thing = setting.pick(scene.things)
+    way = setting.pick(("kind", "kind", "pair", "all", "none") if setting.chance(0.4) else ("kind", "pair", "all"))
+    if way == "none":
+        colour, kind = absent_pair(setting, present)
+        names, found = lexicon.coloured(colour, kind, language, 2), []
+    elif way == "pair":
+        names = lexicon.coloured(thing.colour, thing.kind, language, 2)
+        found = [other for other in scene.things if (other.colour, other.kind) == (thing.colour, thing.kind)]
+    elif way == "all" and len(scene.things) <= _MOST:
+        names, found = EVERYTHING[language], list(scene.things)
+    else:
+        names = lexicon.noun(thing.kind, language, 2)
+        found = [other for other in scene.things if other.kind == thing.kind]
+    answer = boxes_phrase(found, language)
+    boxes = [[other.kind, *other.box] for other in sorted(found, key=lambda other: other.box)]
+    pieces = setting.arranged(*shown(scene, setting.say(DETECT, things=names)))
+    return setting.talk("detect", pieces, answer, {"boxes": boxes, "answer": answer})
+
+
+def point(setting: Setting) -> Talk:
+    """A picture and a request to point to one thing."""
+    theme = "mixed" if setting.chance(0.15) else "things"
+    scene = setting.scene(theme, setting.groups(*(1,) * (1 + setting.dice.randrange(3))))
+    thing = setting.pick(single_things(scene))
+    language = setting.language
+    by_kind = setting.chance(0.5)
+    name = lexicon.noun(thing.kind, language) if by_kind else lexicon.coloured(thing.colour, thing.kind, language)
+    answer = lexicon.noun(thing.kind, language) + "".join(map(location, thing.centre))
+    facts = {"kind": thing.kind, "point": list(thing.centre), "box": list(thing.box), "answer": answer}
+    return setting.talk("point", setting.arranged(*shown(scene, setting.say(POINT, thing=name))), answer, facts)
