@@ -53,8 +53,8 @@ def test_nothing_to_read_is_an_error(folder: Path, path: str, settings: dict[str
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({}, "a data set needs exactly one of source and path"),
-        ({"source": "tinystories", "path": "x"}, "a data set needs exactly one of source and path"),
+        ({}, "a data set needs exactly one of source, path and world"),
+        ({"source": "tinystories", "path": "x"}, "a data set needs exactly one of source, path and world"),
         ({"path": "x", "format": "jsnl"}, r"unknown format 'jsnl' \(did you mean 'json"),
         ({"path": "x", "wieght": 2}, r"unknown key 'wieght' \(did you mean 'weight'\?\)"),
         ({"path": "x", "weight": 0}, "weight = 0: Input should be greater than 0"),

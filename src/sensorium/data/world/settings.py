@@ -1,0 +1,47 @@
+"""What a recipe says about the generated world."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from sensorium.config import Config, nearest
+from sensorium.data.world.talk.types import LANGUAGES, Language
+
+
+class WorldSpec(Config):
+    """Which conversations of the generated world are held, and how large its pictures are.
+
+    `kinds` are the talks by name, each with its share (a plain list shares alike); left out, all whose answers are
+    words. `languages` share alike. `size` is the side of the pictures in pixels. Another `seed` is another world of the
+    same sort: other conversations, within the same splits.
+    """
+
+    kinds: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    languages: Annotated[tuple[Language, ...], Field(min_length=1)] = LANGUAGES
+    size: Annotated[int, Field(ge=16, le=1024)] = 64
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @field_validator("kinds", mode="before")
+    @classmethod
+    def _shares(cls, value: Any) -> Any:
+        return dict.fromkeys(value, 1.0) if isinstance(value, list | tuple) else value
+
+    @field_validator("kinds")
+    @classmethod
+    def _known(cls, value: dict[str, float]) -> dict[str, float]:
+        from sensorium.data.world.talk import KINDS
+
+        for name in value.keys() - KINDS.keys():
+            raise ValueError(f"the world knows no talk of the kind {name!r}{nearest(name, KINDS)}")
+        return value
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Each kind with its share; they add up to 1."""
+        from sensorium.data.world.talk import KINDS
+
+        kinds = self.kinds or dict.fromkeys(KINDS, 1.0)
+        total = sum(kinds.values())
+        return {name: share / total for name, share in kinds.items()}
