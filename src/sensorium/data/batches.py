@@ -20,7 +20,7 @@ from sensorium.data.encoding import Encoder, fitted
 from sensorium.data.packing import IGNORED, Piece, pack, pieces
 from sensorium.data.records import Record
 from sensorium.data.spec import DatasetSpec
-from sensorium.data.stream import RecordStream
+from sensorium.data.streams import Stream, record_stream
 from sensorium.errors import DataError
 
 _GROUP_ROWS = 256  # rows that are packed together
@@ -167,7 +167,7 @@ class _Packer:
         self.rows, self.time, self.shift = rows, time, shift
         self.weights = [spec.weight for spec in specs]
         self.streams = [
-            RecordStream(spec, seed=(seed, index), shuffle=shuffle, repeat=repeat) for index, spec in enumerate(specs)
+            record_stream(spec, seed=(seed, index), shuffle=shuffle, repeat=repeat) for index, spec in enumerate(specs)
         ]
         self.drawn = [0] * len(specs)
         self.live = [True] * len(specs)
@@ -280,7 +280,7 @@ class _Packer:
         )
 
 
-def _fingerprint(settings: list[Any], specs: Sequence[DatasetSpec], streams: Sequence[RecordStream]) -> str:
+def _fingerprint(settings: list[Any], specs: Sequence[DatasetSpec], streams: Sequence[Stream]) -> str:
     """A digest of all that decides which batches come: settings, mixture, and the files by name and size."""
     mixture = [spec.model_dump(mode="json", exclude={"path", "max_bad"}) for spec in specs]
     files = [[(Path(file.name).name, file.path.stat().st_size) for file in stream.files] for stream in streams]

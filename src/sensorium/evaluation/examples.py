@@ -9,7 +9,7 @@ import numpy as np
 
 from sensorium.data.records import Record
 from sensorium.data.spec import DatasetSpec
-from sensorium.data.stream import RecordStream
+from sensorium.data.streams import record_stream
 from sensorium.errors import DataError
 from sensorium.evaluation.task import Prompt, Task
 from sensorium.messages import Message, Text
@@ -48,7 +48,7 @@ def _group(task: Task, spec: DatasetSpec, limit: int, seed: int, rng: np.random.
     # However few are asked about, the candidates come from as many as the task usually asks.
     wanted = max(limit, task.limit) if task.parser.kind == "choice" else limit
     distinct: dict[Example, None] = {}
-    for record in RecordStream(spec, seed=seed, repeat=False):
+    for record in record_stream(spec, seed=seed, repeat=False):
         example = _example(record, task.prompt, rng)
         if example is not None:
             distinct[example] = None

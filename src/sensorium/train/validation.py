@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sensorium.data.spec import DatasetSpec
-from sensorium.data.stream import RecordStream
+from sensorium.data.streams import record_stream
 from sensorium.errors import DataError
 from sensorium.nn.omni import Omni
 from sensorium.train.callbacks import ValidationMetrics
@@ -33,7 +33,7 @@ def validation_data(stage: Stage) -> tuple[DatasetSpec, ...]:
 
 def _has_records(spec: DatasetSpec) -> bool:
     try:
-        next(RecordStream(spec, shuffle=False, repeat=False))
+        next(record_stream(spec, shuffle=False, repeat=False))
     except DataError:
         return False
     return True

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from sensorium.config import Config, nearest
-from sensorium.data.world.talk.types import LANGUAGES, Language
+from sensorium.data.world.talk import KINDS, LANGUAGES, Language
 
 
 class WorldSpec(Config):
@@ -31,8 +31,6 @@ class WorldSpec(Config):
     @field_validator("kinds")
     @classmethod
     def _known(cls, value: dict[str, float]) -> dict[str, float]:
-        from sensorium.data.world.talk import KINDS
-
         for name in value.keys() - KINDS.keys():
             raise ValueError(f"the world knows no talk of the kind {name!r}{nearest(name, KINDS)}")
         return value
@@ -40,8 +38,6 @@ class WorldSpec(Config):
     @property
     def shares(self) -> dict[str, float]:
         """Each kind with its share; they add up to 1."""
-        from sensorium.data.world.talk import KINDS
-
         kinds = self.kinds or dict.fromkeys(KINDS, 1.0)
         total = sum(kinds.values())
         return {name: share / total for name, share in kinds.items()}
