@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,21 +24,23 @@ class Piece:
     """One tensor on disk and the weights of ours that it holds.
 
     Attributes:
-        theirs: its names on disk, the usual spelling first.
+        theirs: its names on disk, the usual spelling first; none for weights that are zero and not stored.
         ours: our weights, stacked along the first axis when several share the tensor.
         transposed: it is stored input-first (GPT-2's Conv1D).
         reorder: what else to do with the rows of a weight before it is ours.
+        reshaped: it is stored with leading axes of 1 more or fewer (a class token).
     """
 
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
     transposed: bool = False
     reorder: Callable[[Tensor], Tensor] | None = None
+    reshaped: bool = False
 
     @property
     def changes(self) -> bool:
         """Whether the tensor must be copied, not just mapped."""
-        return self.transposed or len(self.ours) > 1 or self.reorder is not None
+        return self.transposed or len(self.ours) > 1 or self.reorder is not None or self.reshaped
 
 
 def blank_model(config: ModelConfig) -> Omni:
@@ -92,24 +94,40 @@ def fill_model(
     Raises:
         CheckpointError: a tensor is missing, surplus, of the wrong shape or of a kind that holds no real numbers.
     """
-    expected = expected_shapes(model)
-    found = [(piece, _find(piece, weights)) for piece in pieces]
-    _refuse_surplus(weights, {name for _, name in found}, ignored)
-    for piece, name in found:
-        _check(name, weights, [expected[ours] for ours in piece.ours], piece.transposed)
-    if dtype is None and device.type == "cpu":
-        dtype = torch.float32
-
-    state: dict[str, Tensor] = {}
-    for piece, name in found:
-        for ours, tensor in zip(piece.ours, _read(piece, weights.tensors[name], expected, dtype, device), strict=True):
-            state[ours] = tensor
+    state = read_weights(weights, pieces, expected_shapes(model), ignored=ignored, dtype=dtype, device=device)
     if model.config.decoder.tie_embeddings:
         state[TIED_HEAD] = state["decoder.embeddings.token.weight"]
     model.load_state_dict(state, strict=True, assign=True)
     model.decoder.tie_weights()
     model.reset_buffers(device)
     return model.eval()
+
+
+def read_weights(
+    weights: Weights,
+    pieces: Sequence[Piece],
+    expected: Mapping[str, tuple[int, ...]],
+    *,
+    ignored: Collection[str] = (),
+    dtype: torch.dtype | None,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """All `expected` weights by our names; see `fill_model`, which this is the first half of."""
+    found = [(piece, _find(piece, weights)) for piece in pieces if piece.theirs]
+    _refuse_surplus(weights, {name for _, name in found}, ignored)
+    for piece, name in found:
+        _check(name, weights, [expected[ours] for ours in piece.ours], piece)
+    if dtype is None and device.type == "cpu":
+        dtype = torch.float32
+    state: dict[str, Tensor] = {}
+    for piece, name in found:
+        for ours, tensor in zip(piece.ours, _read(piece, weights.tensors[name], expected, dtype, device), strict=True):
+            state[ours] = tensor
+    for piece in pieces:
+        if not piece.theirs:
+            kind = next((tensor.dtype for tensor in state.values()), torch.float32)
+            state.update({ours: torch.zeros(expected[ours], dtype=kind, device=device) for ours in piece.ours})
+    return state
 
 
 def _find(piece: Piece, weights: Weights) -> str:
@@ -140,24 +158,31 @@ def _refuse_surplus(weights: Weights, used: set[str], ignored: Collection[str]) 
         )
 
 
-def _check(name: str, weights: Weights, parts: list[tuple[int, ...]], transposed: bool) -> None:
+def _check(name: str, weights: Weights, parts: list[tuple[int, ...]], piece: Piece) -> None:
     # A single weight may be a scalar, such as a learned temperature.
     shape = parts[0] if len(parts) == 1 else (sum(part[0] for part in parts), *parts[0][1:])
-    if transposed:
+    if piece.transposed:
         shape = shape[::-1]
     stored = weights.tensors[name]
     if stored.dtype is None:
         raise CheckpointError(f"{weights.path}: tensor {name!r} is not stored as float64, float32, float16 or bfloat16")
-    if stored.shape != shape:
+    if _bare(stored.shape, piece) != _bare(shape, piece):
         raise CheckpointError(
             f"{weights.path}: tensor {name!r} has shape {list(stored.shape)}, the configuration needs {list(shape)}"
         )
 
 
+def _bare(shape: tuple[int, ...], piece: Piece) -> tuple[int, ...]:
+    """A shape without leading axes of 1, where those do not count."""
+    while piece.reshaped and shape[:1] == (1,):
+        shape = shape[1:]
+    return shape
+
+
 def _read(
     piece: Piece,
     stored: StoredTensor,
-    expected: dict[str, tuple[int, ...]],
+    expected: Mapping[str, tuple[int, ...]],
     dtype: torch.dtype | None,
     device: torch.device,
 ) -> list[Tensor]:
@@ -166,7 +191,9 @@ def _read(
         return [(stored.mapped() if as_is else stored.fresh()).to(device, dtype)]
     tensor = stored.fresh()
     tensor = tensor.t() if piece.transposed else tensor
-    parts = torch.split(tensor, [expected[ours][0] for ours in piece.ours])
+    if piece.reshaped:
+        tensor = tensor.reshape(expected[piece.ours[0]])
+    parts = (tensor,) if len(piece.ours) == 1 else torch.split(tensor, [expected[ours][0] for ours in piece.ours])
     if piece.reorder is not None:
         parts = tuple(piece.reorder(part) for part in parts)
     return [part.to(device, dtype).clone(memory_format=torch.contiguous_format) for part in parts]
