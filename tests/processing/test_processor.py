@@ -115,9 +115,9 @@ def test_transformers_reads_what_we_save(processor: Processor, tmp_path: Path) -
 
 
 def test_a_template_of_ones_own_is_kept(ours: Tokenizer, tmp_path: Path) -> None:
-    source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|reserved_3|>\r\n{% endfor %}"
+    source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|reserved_9|>\r\n{% endfor %}"
     processor = Processor(ours, source)
-    assert processor.stop_ids == (ours.eos_id, ours.control_ids["<|reserved_3|>"])
+    assert processor.stop_ids == (ours.eos_id, ours.control_ids["<|reserved_9|>"])
     processor.save(tmp_path)
     assert (tmp_path / "chat_template.jinja").read_bytes() == source.encode()
     loaded = Processor.load(tmp_path)

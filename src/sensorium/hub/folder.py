@@ -152,7 +152,7 @@ def _read(path: Path, dtype: torch.dtype | None, device: torch.device) -> Pretra
 def _read_own(folder: Path, config: ModelConfig, dtype: torch.dtype | None, device: torch.device) -> Pretrained:
     sampling_file = folder / SAMPLING_FILE
     sampling = SamplingConfig.read(sampling_file) if sampling_file.is_file() else SamplingConfig()
-    processor = load_processor(folder)
+    processor = load_processor(folder, config)
     check_vocabulary(processor, config, folder)
     weights = open_weights(folder)
     model = blank_model(config)

@@ -44,11 +44,11 @@ def read_huggingface(folder: Path, raw: dict[str, Any], dtype: torch.dtype | Non
     return Pretrained(config, model, processor, _sampling(folder, raw), folder, stored_dtype=stored or torch.float32)
 
 
-def load_processor(folder: Path) -> Processor | None:
-    """The processor of a folder, or None when it has no tokenizer that we read."""
+def load_processor(folder: Path, config: ModelConfig | None = None) -> Processor | None:
+    """The processor of a folder for a model of these settings, or None when it has no tokenizer that we read."""
     has_tokenizer = (folder / "tokenizer.json").is_file()
     has_gpt2_files = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
-    return Processor.load(folder) if has_tokenizer or has_gpt2_files else None
+    return Processor.load(folder, config) if has_tokenizer or has_gpt2_files else None
 
 
 def _settle_tying(config: TransformerConfig, family: Family, weights: Weights) -> TransformerConfig:

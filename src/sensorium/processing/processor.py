@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from sensorium.errors import CheckpointError, RequestError
-from sensorium.messages import Message
+from sensorium.config import ModelConfig
+from sensorium.errors import CheckpointError, DataError, RequestError
+from sensorium.messages import Audio, Image, Message, Text
 from sensorium.processing.files import read_settings
-from sensorium.processing.template import OUR_TEMPLATE, ChatTemplate
-from sensorium.processing.tokenizer import CONTROLS, Tokenizer
+from sensorium.processing.media import Feature, Kind
+from sensorium.processing.placeholders import Placeholders, Stretch
+from sensorium.processing.template import OUR_TEMPLATE, ChatTemplate, Segment
+from sensorium.processing.tokenizer import TURNS, Tokenizer
+
+__all__ = ["Feature", "Processor", "Sequence"]
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,12 @@ class Sequence:
     Attributes:
         token_ids: (time,) int32.
         learned: (time,) bool; `learned[i]`: token `i` is to be predicted from those before it.
+        features: pictures and recordings in order, each with its placeholders among the tokens.
     """
 
     token_ids: np.ndarray
     learned: np.ndarray
+    features: tuple[Feature, ...] = ()
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -41,21 +49,38 @@ class Processor:
         template: Jinja source of the chat template. Without one, a tokenizer trained here has `OUR_TEMPLATE`; any other
             belongs to a model that only continues text.
         stop_ids: token ids that end a reply, beyond the tokenizer's end of text and the template's end of turn.
+        config: the model's, which says how it sees and hears; without one it reads text only.
+
+    Raises:
+        ConfigError: the tokenizer lacks a token that the config asks for.
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: str | None = None, stop_ids: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: str | None = None,
+        stop_ids: Iterable[int] = (),
+        config: ModelConfig | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
+        self._placeholders = Placeholders(config, tokenizer.control_ids.keys())
+        self._tokens = self._placeholders.tokens
         stops = {*stop_ids} | ({tokenizer.eos_id} if tokenizer.eos_id is not None else set())
         self.template: ChatTemplate | None = None
-        if template is None and set(CONTROLS) <= tokenizer.control_ids.keys():
+        if template is None and set(TURNS) <= tokenizer.control_ids.keys():
             template = OUR_TEMPLATE
         if template is not None:
             ends = [name for name, index in tokenizer.control_ids.items() if index in stops]
             variables = {f"{role}_token": name for role, name in tokenizer.roles.items()}
-            self.template = ChatTemplate(template, tokenizer.control_ids, variables, ends)
+            self.template = ChatTemplate(template, tokenizer.control_ids, variables, ends, self._tokens)
             if self.template.end_of_turn is not None:
                 stops.add(tokenizer.control_ids[self.template.end_of_turn])
         self._stop_ids = tuple(sorted(stops))
+
+    def with_config(self, config: ModelConfig) -> Processor:
+        """The same for a model of these settings. Raises `ConfigError` when the tokenizer lacks a token for them."""
+        source = None if self.template is None else self.template.source
+        return Processor(self.tokenizer, source, self.stop_ids, config)
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -94,41 +119,107 @@ class Processor:
             add_generation_prompt: end with the opening of the assistant's next turn.
 
         Raises:
-            DataError: when the template refuses the conversation, or the text holds a lone surrogate.
-            RequestError: when the model has no chat template, or a message holds an image or audio.
+            DataError: when the template refuses the conversation, the text holds a lone surrogate, or a picture or
+                recording cannot be read.
+            RequestError: when the model has no chat template, or a message holds what it cannot take.
         """
         if self.template is None:
             raise RequestError("this model has no chat template, it only continues text (use complete)")
+        media = [part for message in messages for part in message.parts if not isinstance(part, Text)]
+        written = [(_kind(part), self._placeholders.written(part)) for part in media]
         segments = self.template.render(messages, add_generation_prompt=add_generation_prompt)
-        ids, spans = self.tokenizer.encode_pieces((segment.text, segment.control) for segment in segments)
+        if not written and not any(segment.shows for segment in segments):
+            return self._encoded([(segment.text, segment.control, segment.learned, None) for segment in segments])
+        return self._encoded(_expanded(segments, written))
+
+    def features(self, part: Image | Audio) -> list[Feature]:
+        """A picture or recording by itself, prepared for its encoder: a feature for each tile or window.
+
+        Raises:
+            RequestError: when the model has no encoder for it.
+            DataError: when it cannot be read, or is beyond its limits.
+        """
+        return self._placeholders.features(part)
+
+    def _encoded(self, pieces: Many[_Piece]) -> Sequence:
+        ids, spans = self.tokenizer.encode_pieces((text, control) for text, control, _, _ in pieces)
         # A token that reaches into the assistant's words is one of them: counted by a running sum over characters.
-        characters = np.repeat([s.learned for s in segments], [len(s.text) for s in segments])
-        before = np.concatenate([[0], np.cumsum(characters)])
-        return Sequence(ids, before[spans[:, 1]] > before[spans[:, 0]])
+        lengths = [len(text) for text, _, _, _ in pieces]
+        before = np.concatenate([[0], np.cumsum(np.repeat([learned for _, _, learned, _ in pieces], lengths))])
+        learned = before[spans[:, 1]] > before[spans[:, 0]]
+        features = [feature for _, _, _, feature in pieces if feature is not None]
+        if not features:
+            return Sequence(ids, learned)
+        # Each placeholder was written once: nothing can stand between several, so that all may be put in afterwards.
+        places = np.flatnonzero(np.isin(ids, [self.tokenizer.control_ids[token] for token in self._tokens.values()]))
+        if len(places) != len(features):
+            raise DataError(f"the conversation has {len(places)} placeholders for {len(features)} features")
+        counts = np.ones(len(ids), dtype=np.int64)
+        counts[places] = [feature.length for feature in features]
+        learned[places] = False
+        begins = (np.cumsum(counts) - counts)[places]
+        placed = (feature.moved(int(begin)) for feature, begin in zip(features, begins, strict=True))
+        return Sequence(np.repeat(ids, counts), np.repeat(learned, counts), tuple(placed))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, config: ModelConfig | None = None) -> Self:
         """Read from a model folder, ours or Hugging Face's.
+
+        Args:
+            folder: where the files are.
+            config: the model's, which says how it sees and hears.
 
         Raises:
             CheckpointError: when a file is missing or broken.
+            ConfigError: when the tokenizer lacks a token that the config asks for.
         """
         folder = Path(folder)
         tokenizer = Tokenizer.load(folder)
-        config = read_settings(folder / "tokenizer_config.json")
-        stops = _ids(config, "stop_token_ids", folder / "tokenizer_config.json")
+        settings = read_settings(folder / "tokenizer_config.json")
+        stops = _ids(settings, "stop_token_ids", folder / "tokenizer_config.json")
         for name in ("generation_config.json", "config.json"):
             ends = _ids(read_settings(folder / name), "eos_token_id", folder / name)
             if ends:
                 stops += ends
                 break
-        return cls(tokenizer, _read_template(folder, config), stops)
+        return cls(tokenizer, _read_template(folder, settings), stops, config)
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json`, `tokenizer_config.json` and, if there is a template, `chat_template.jinja`."""
         self.tokenizer.save(folder, {"stop_token_ids": list(self.stop_ids)})
         if self.template is not None:
             (Path(folder) / "chat_template.jinja").write_bytes(self.template.source.encode())
+
+
+_Piece: TypeAlias = tuple[str, bool, bool, Feature | None]  # text, control, learned, what stands behind it
+
+
+def _kind(part: Image | Audio) -> Kind:
+    return "image" if isinstance(part, Image) else "audio"
+
+
+def _expanded(segments: Many[Segment], written: Many[tuple[Kind, Many[Stretch]]]) -> list[_Piece]:
+    """The segments of a conversation, each placeholder replaced by how the next medium of its kind is written.
+
+    Raises:
+        DataError: the template wrote more placeholders than there are media, or fewer.
+    """
+    left = {kind: [stretches for of, stretches in written if of == kind] for kind in ("image", "audio")}
+    for kind, media in left.items():
+        places = sum(segment.shows == kind for segment in segments)
+        if places != len(media):
+            raise DataError(
+                f"the chat template writes {places} placeholders of {kind} for {len(media)} in the messages"
+            )
+    waiting = {kind: iter(media) for kind, media in left.items()}
+    return list(
+        chain.from_iterable(
+            [(segment.text, segment.control, segment.learned, None)]
+            if segment.shows is None
+            else [(stretch.text, stretch.control, False, stretch.feature) for stretch in next(waiting[segment.shows])]
+            for segment in segments
+        )
+    )
 
 
 def _ids(settings: Mapping[str, Any], key: str, path: Path) -> list[int]:

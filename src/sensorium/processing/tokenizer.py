@@ -17,12 +17,11 @@ from sensorium.processing.files import TokenizerFiles, read_folder
 from sensorium.processing.pieces import PieceReader, StreamDecoder
 from sensorium.processing.seal import Seal
 
-__all__ = ["CONTROLS", "StreamDecoder", "Tokenizer", "require_unicode"]
+__all__ = ["CONTROLS", "TURNS", "StreamDecoder", "Tokenizer", "require_unicode"]
 
-CONTROLS = (
-    *("<|bos|>", "<|eos|>", "<|pad|>", "<|mask|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>"),
-    *(f"<|reserved_{index}|>" for index in range(23)),
-)
+TURNS = ("<|bos|>", "<|eos|>", "<|pad|>", "<|mask|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>")
+_MEDIA = ("<|image|>", "<|audio|>", "<|image_begin|>", "<|image_end|>", "<|audio_begin|>", "<|audio_end|>")
+CONTROLS = (*TURNS, *_MEDIA, *(f"<|reserved_{index}|>" for index in range(len(_MEDIA), 23)))
 """Control tokens of tokenizers trained here: ids 0 to 31, the reserved ones for modalities to come."""
 
 _OUR_ROLES = {"bos": "<|bos|>", "eos": "<|eos|>", "pad": "<|pad|>", "mask": "<|mask|>"}

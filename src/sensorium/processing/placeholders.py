@@ -1,0 +1,155 @@
+"""How pictures and recordings stand in a conversation: prepared for their encoders, and written as placeholders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from sensorium.config import AudioConfig, ModelConfig, PlaceholderConfig
+from sensorium.errors import ConfigError, DataError, RequestError
+from sensorium.messages import Audio, Image
+from sensorium.processing.audio import load_audio
+from sensorium.processing.images import image_tiles, load_image
+from sensorium.processing.limits import named
+from sensorium.processing.media import Feature, Kind
+from sensorium.processing.mel import audio_windows
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A piece of how a medium is written: plain text, a control token, or the placeholders of one feature."""
+
+    text: str
+    control: bool
+    feature: Feature | None = None
+
+
+class Placeholders:
+    """What a model makes of pictures and recordings.
+
+    Args:
+        config: the model's.
+        controls: spellings of its tokenizer's control tokens.
+
+    Attributes:
+        tokens: kind → spelling of the placeholder, for what the model can be shown in a conversation.
+
+    Raises:
+        ConfigError: the tokenizer has no such control.
+    """
+
+    def __init__(self, config: ModelConfig | None, controls: Collection[str]) -> None:
+        self._config = config
+        self._controls = "|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or r"(?!)"
+        self.tokens: dict[Kind, str] = {}
+        if config is not None and config.vision is not None and config.vision.projector is not None:
+            self.tokens["image"] = config.vision.placeholder.token
+        if config is not None and config.speech is not None and config.speech.projector is not None:
+            self.tokens["audio"] = config.speech.placeholder.token
+        for kind, token in self.tokens.items():
+            if token not in controls:
+                raise ConfigError(
+                    f"the tokenizer has no control token {token!r} to stand for {kind} (add it with with_controls)"
+                )
+        if len(set(self.tokens.values())) < len(self.tokens):
+            raise ConfigError(f"pictures and recordings cannot both be written {self.tokens['image']!r}")
+
+    def features(self, part: Image | Audio) -> list[Feature]:
+        """A picture or recording prepared for its encoder: one feature for each tile or window, from position 0 on.
+
+        Raises:
+            RequestError: the model has no encoder for it.
+            DataError: it cannot be read, or is beyond its limits.
+        """
+        return self._image(part)[0] if isinstance(part, Image) else self._audio(part)
+
+    def written(self, part: Image | Audio) -> list[Stretch]:
+        """A picture or recording as it stands in a conversation, each feature once.
+
+        Raises:
+            RequestError: the model cannot be shown it in a conversation.
+            DataError: it cannot be read, is beyond its limits, or is too short to be heard.
+        """
+        kind: Kind = "image" if isinstance(part, Image) else "audio"
+        if kind not in self.tokens:
+            raise RequestError(_cannot(kind, self._config))
+        assert self._config is not None
+        if isinstance(part, Image):
+            assert self._config.vision is not None
+            features, rows, columns = self._image(part)
+            spelled = _spelled(self._config.vision.placeholder, rows, columns)
+        else:
+            assert self._config.speech is not None
+            features = self._audio(part)
+            placeholder = self._config.speech.placeholder
+            spelled = (placeholder.begin, *[None] * len(features), placeholder.end)
+        if any(feature.length == 0 for feature in features):
+            raise DataError(f"{named(part)} is too short to be heard")
+        return list(self._stretches(spelled, features, self.tokens[kind]))
+
+    def _image(self, part: Image) -> tuple[list[Feature], int, int]:
+        if self._config is None or self._config.vision is None:
+            raise RequestError(_cannot("image", self._config))
+        settings = self._config.vision.image
+        values, rows, columns = image_tiles(load_image(part, settings), settings)
+        length = self._config.image_places()
+        return [Feature("image", 0, length, tile) for tile in values], rows, columns
+
+    def _audio(self, part: Audio) -> list[Feature]:
+        if self._config is None or self._config.speech is None:
+            raise RequestError(_cannot("audio", self._config))
+        settings = self._config.speech.audio
+        samples = load_audio(part, settings)
+        found = []
+        for index, values in enumerate(audio_windows(samples, settings)):
+            frames = _heard(len(samples), index, values, settings)
+            found.append(Feature("audio", 0, self._config.audio_places(frames), values, frames))
+        return found
+
+    def _stretches(self, spelled: Sequence[str | None], features: Sequence[Feature], token: str) -> Iterator[Stretch]:
+        left = iter(features)
+        for text in spelled:
+            if text is None:
+                yield Stretch(token, control=True, feature=next(left))
+            elif text:
+                for index, piece in enumerate(re.split(f"({self._controls})", text)):
+                    if piece:
+                        yield Stretch(piece, control=index % 2 == 1)
+
+
+@lru_cache(64)
+def _spelled(placeholder: PlaceholderConfig, rows: int, columns: int) -> tuple[str | None, ...]:
+    """What is written for a picture; None stands for the placeholders of its next tile."""
+    if placeholder.style == "plain":
+        return (placeholder.begin, *[None] * max(1, rows * columns + (rows > 0)), placeholder.end)
+    written: list[str | None] = []
+    for row in range(1, rows + 1):
+        for column in range(1, columns + 1):
+            place = placeholder.row_col.replace("{row}", str(row)).replace("{column}", str(column))
+            written += [placeholder.begin + place, None]
+        written.append("\n")
+    written += ["\n" if rows else "", placeholder.begin + placeholder.whole, None, placeholder.end]
+    return tuple(written)
+
+
+def _heard(n_samples: int, index: int, values: np.ndarray, config: AudioConfig) -> int:
+    """Frames of a window that hear samples, and not only the silence that fills it up."""
+    if not config.pad_to_window:
+        return int(values.shape[1])
+    size = round(config.window_seconds * config.sample_rate)
+    samples = min(size, n_samples - index * size)
+    return min(-(-samples // config.hop), int(values.shape[1]))
+
+
+def _cannot(kind: Kind, config: ModelConfig | None) -> str:
+    sense = "see images" if kind == "image" else "hear audio"
+    if config is None or (config.vision is None and config.speech is None):
+        return f"this model cannot {sense}: it reads text only (send text parts)"
+    part = config.vision if kind == "image" else config.speech
+    if part is None:
+        return f"this model cannot {sense} (send what it can take)"
+    return f"this model cannot {sense} in a conversation: it only compares them (use embed)"
