@@ -5,7 +5,7 @@ A shape lives on a plane of its own, about -1..1 each way, y downward; `sprites`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import cos, pi, radians, sin
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.float64]  # (n, 2): x, y
+Vary = Callable[[float, float], float]  # a number between two, drawn from the shape's seed
 
 _EDGE = 0.06  # how wide the dark rim around the body is
 

@@ -56,7 +56,7 @@ def render(scene: Scene, size: int | tuple[int, int]) -> NDArray[np.uint8]:
         _draw_thing(canvas, thing)
     if scene.digits:
         _draw_digits(canvas, scene)
-    return np.asarray(canvas.reduce(fineness))
+    return np.array(canvas.reduce(fineness))
 
 
 def _background(scene: Scene, size: tuple[int, int]) -> Image.Image:
@@ -158,12 +158,12 @@ def _draw_digits(canvas: Image.Image, scene: Scene) -> None:
     cell = min(width / len(scene.digits), height * 0.8)
     start = (width - cell * len(scene.digits)) / 2
     for index, (number, (grow, x, y)) in enumerate(zip(scene.writing, rng.random((len(scene.digits), 3)), strict=True)):
-        side = round(cell * (0.72 + 0.26 * grow))
-        page = Image.fromarray(handwriting.writing(number)).resize((side, side), Image.Resampling.BICUBIC)
+        side = round(cell * (1.0 + 0.2 * grow))
+        page = Image.fromarray(np.pad(handwriting.writing(number), 1)).resize((side, side), Image.Resampling.BICUBIC)
         mask = page.point(_SHARPEN)
         free_x, free_y = cell - side, height - side
         canvas.paste(ink, (round(start + index * cell + x * free_x), round((0.3 + 0.4 * y) * free_y)), mask)
 
 
-# A handwriting of 8x8 shades, enlarged, is a blur: a steeper slope about its middle makes a stroke of it again.
-_SHARPEN = [max(0, min(255, round((value - 128) * 3.0 + 128))) for value in range(256)]
+# A handwriting of 8x8 shades, enlarged, is a blur: a steeper slope makes strokes of it again, faint ones too.
+_SHARPEN = [max(0, min(255, round((value - 40) * 2.2))) for value in range(256)]

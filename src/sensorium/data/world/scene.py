@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,11 @@ from sensorium.errors import ConfigError
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in 0..1 of the picture's width and height
 
-HORIZON = 0.5  # things under a sky stand below it
+HORIZON = 0.44  # the tops of things under a sky stay below it
 _EDGE = 0.02  # between a thing and the picture's edge
 _GAP = 0.03  # between two things
 _TRIES = 40
+_COUNT_SHARES = (0.34, 0.24, 0.18, 0.12, 0.12)  # of groups of one, two, ... things
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,36 +180,58 @@ def place_things(
     total = sum(group.count for group in groups) + len(beside)
     for attempt in range(_TRIES):
         sizes = [group.size or _draw_size(rng, total, attempt) for group in groups]
-        things = _try_to_place(rng, groups, sizes, beside, top)
+        things = _try_to_place(rng, groups, sizes, beside, top, tight=attempt / _TRIES)
         if things is not None:
             return things
     raise ConfigError(f"no room for {total} things without overlap: give fewer, or small ones")
 
 
 def _try_to_place(
-    rng: np.random.Generator, groups: Sequence[Group], sizes: Sequence[str], beside: Sequence[Thing], top: float
+    rng: np.random.Generator,
+    groups: Sequence[Group],
+    sizes: Sequence[str],
+    beside: Sequence[Thing],
+    top: float,
+    tight: float,
 ) -> tuple[Thing, ...] | None:
+    """The things where there was room for all, or None; the tighter (0..1), the smaller and the closer together."""
     boxes = [thing.box for thing in beside]
-    things: list[Thing] = []
-    for group, size in zip(groups, sizes, strict=True):
-        texture = group.texture or _pick(rng, TEXTURES)
-        for _ in range(group.count):
-            shape_seed = int(rng.integers(sprites.N_SHAPES))
-            rotation = round((2 * rng.random() - 1) * sprites.LEAN[group.kind], 2)
-            low, high = SIZES[size]
-            side_length = low + (high - low) * rng.random()
-            width, height = sprites.proportions(group.kind, shape_seed, rotation)
-            box = _free_box(rng, width * side_length, height * side_length, boxes, top)
-            if box is None:
+    placed: dict[int, list[Thing]] = {}
+    # The large ones first: small ones find room between them.
+    for index in sorted(range(len(groups)), key=lambda index: sizes[index]):
+        placed[index] = []
+        for _ in range(groups[index].count):
+            thing = _placed(rng, groups[index], sizes[index], boxes, top, tight)
+            if thing is None:
                 return None
-            boxes.append(box)
-            things.append(Thing(group.kind, group.colour, size, box, rotation, texture, shape_seed))
-    return tuple(things)
+            boxes.append(thing.box)
+            placed[index].append(thing)
+        if groups[index].texture is None:
+            texture = _pick(rng, TEXTURES)
+            placed[index] = [replace(thing, texture=texture) for thing in placed[index]]
+    return tuple(thing for index in range(len(groups)) for thing in placed[index])
 
 
-def _free_box(rng: np.random.Generator, width: float, height: float, taken: Sequence[Box], top: float) -> Box | None:
+def _placed(
+    rng: np.random.Generator, group: Group, size: str, taken: Sequence[Box], top: float, tight: float
+) -> Thing | None:
+    shape_seed = int(rng.integers(sprites.N_SHAPES))
+    rotation = round((2 * rng.random() - 1) * sprites.LEAN[group.kind], 2)
+    low, high = SIZES[size]
+    longer = low + (high - low) * rng.random() * (1 - tight)
+    width, height = sprites.proportions(group.kind, shape_seed, rotation)
+    box = _free_box(rng, width * longer, height * longer, taken, top, packed=tight > 0.2)
+    if box is None:
+        return None
+    return Thing(group.kind, group.colour, size, box, rotation, group.texture or "plain", shape_seed)
+
+
+def _free_box(
+    rng: np.random.Generator, width: float, height: float, taken: Sequence[Box], top: float, packed: bool
+) -> Box | None:
     room_x, room_y = 1 - 2 * _EDGE - width, 1 - 2 * _EDGE - top - height
-    for x, y in rng.random((_TRIES, 2)).tolist():
+    places = rng.random((_TRIES, 2)).tolist()
+    for x, y in sorted(places) if packed else places:  # from the left when room is scarce
         x0, y0 = _EDGE + x * room_x, _EDGE + top + y * room_y
         box = (x0, y0, x0 + width, y0 + height)
         if all(_apart(box, other) for other in taken):
@@ -231,7 +254,8 @@ def _draw_groups(rng: np.random.Generator, split: str, most: int) -> tuple[Group
     groups: list[Group] = []
     for index in rng.choice(len(choice), n_groups, replace=False).tolist():
         left = most - sum(group.count for group in groups) - (n_groups - len(groups) - 1)
-        groups.append(Group(1 + int(rng.integers(min(MAX_COUNT, left))), *choice[index]))
+        count = 1 + int(rng.choice(MAX_COUNT, p=_COUNT_SHARES))
+        groups.append(Group(min(count, left), *choice[index]))
     return tuple(groups)
 
 

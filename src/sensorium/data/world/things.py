@@ -31,7 +31,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "brown": (122, 76, 42),
 }
 # The longer side of a thing's box, as a share of the picture's side.
-SIZES: dict[str, tuple[float, float]] = {"small": (0.19, 0.25), "large": (0.33, 0.40)}
+SIZES: dict[str, tuple[float, float]] = {"small": (0.2, 0.26), "large": (0.34, 0.42)}
 TEXTURES = ("plain", "striped", "dotted")
 
 WEATHERS = ("sunny", "cloudy", "rain", "snow", "storm")
