@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -42,15 +43,15 @@ class KVCache:
         slots = positions[:, None, :, None].expand_as(keys)
         return self.keys[layer].scatter_(2, slots, keys), self.values[layer].scatter_(2, slots, values)
 
-    def rows(self, index: Tensor) -> KVCache:
+    def rows(self, index: Tensor) -> Self:
         """A cache of the rows at `index` (any order, repeats allowed)."""
         return self._changed(lambda stored: stored[index])
 
-    def grown(self, capacity: int) -> KVCache:
+    def grown(self, capacity: int) -> Self:
         """A cache of more slots that holds what this one does."""
         return self._changed(lambda stored: F.pad(stored, (0, 0, 0, capacity - self.capacity)))
 
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> KVCache:
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
         other = copy(self)
         other.keys, other.values = [change(keys) for keys in self.keys], [change(values) for values in self.values]
         return other

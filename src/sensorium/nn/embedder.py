@@ -13,6 +13,7 @@ from sensorium.nn.init import draw_weights
 from sensorium.nn.linear import apply_linear
 
 FIRST_LOGIT_SCALE = math.log(1 / 0.07)  # CLIP's first temperature
+MOST_LOGIT_SCALE = math.log(100)
 FIRST_LOGIT_BIAS = -10.0  # SigLIP's first bias: in a batch nearly all pairs are false
 
 
@@ -47,6 +48,14 @@ class Embedder(nn.Module):
         self.logit_scale.fill_(FIRST_LOGIT_SCALE)
         if self.logit_bias is not None:
             self.logit_bias.fill_(FIRST_LOGIT_BIAS)
+
+    def scale(self) -> Tensor:
+        """What cosines are multiplied by, at most 100 (CLIP, section 2.5)."""
+        return self.logit_scale.clamp(max=MOST_LOGIT_SCALE).exp()
+
+    def bias(self) -> Tensor | float:
+        """What is then added."""
+        return 0.0 if self.logit_bias is None else self.logit_bias
 
     def of_text(self, hidden_states: Tensor, input_ids: Tensor, padding: Tensor | None = None) -> Tensor:
         """The decoder's states (n, time, dim) of texts → unit vectors (n, dim); `padding` is true where real."""

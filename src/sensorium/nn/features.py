@@ -124,7 +124,7 @@ def _check_lengths(what: str, places: Sequence[list[int]], expected: Iterable[in
 def _check_inside(places: Sequence[list[int]], rows: int, time: int) -> None:
     end_of: dict[int, int] = {}
     for row, start, length in sorted(places):
-        if not (0 <= row < rows and 0 <= start and start + length <= time):
+        if not (0 <= row < rows and start >= 0 and start + length <= time):
             raise RequestError(
                 f"{length} placeholders from position {start} of row {row} lie outside a batch of {rows} rows of "
                 f"{time} tokens (a sequence must never be cut inside a picture or recording)"

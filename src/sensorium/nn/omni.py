@@ -8,11 +8,14 @@ from torch import Tensor, nn
 from sensorium.config import ModelConfig, SpeechConfig, VisionConfig
 from sensorium.errors import RequestError
 from sensorium.nn.attention import KVCache
+from sensorium.nn.cross_fusion import CrossFusion
+from sensorium.nn.decision_fusion import DecisionFusion
 from sensorium.nn.embedder import Embedder
 from sensorium.nn.encoders import make_speech_encoder, make_vision_encoder
 from sensorium.nn.features import Features, check_media, joined, placed
 from sensorium.nn.fusion import Fusion, JointFusion, States
 from sensorium.nn.init import draw_weights
+from sensorium.nn.linear import apply_linear
 from sensorium.nn.media import Media
 from sensorium.nn.positions import RotaryPositions, SinusoidalPositions
 from sensorium.nn.projectors import make_projector
@@ -66,10 +69,14 @@ class Ears(nn.Module):
 
 
 def make_fusion(config: ModelConfig) -> Fusion:
-    """The strategy that the settings name."""
-    if config.fusion.strategy in ("early", "feature"):
-        return JointFusion()
-    raise NotImplementedError(config.fusion.strategy)
+    """The strategy that the settings name.
+
+    Raises:
+        ConfigError: the settings ask for no cross-attention at all.
+    """
+    if config.fusion.strategy == "cross":
+        return CrossFusion(config)
+    return DecisionFusion(config) if config.fusion.strategy == "decision" else JointFusion()
 
 
 class Omni(nn.Module):
@@ -130,6 +137,17 @@ class Omni(nn.Module):
         audio, frames = audio.to(self.device, self.dtype), frames.to(self.device)
         vectors: tuple[Tensor, Tensor] = self.speech.projector(*self.speech.encoder(audio, frames))
         return vectors
+
+    def spell(self, audio: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel (n, mels, frames) → CTC scores (n, time, 257) of bytes, blank first, and real places (n,).
+
+        Raises:
+            RequestError: the model's ears do not spell.
+        """
+        if self.speech is None or self.speech.ctc is None:
+            raise RequestError("this model does not spell what it hears (config: speech.ctc)")
+        features, lengths = self.speech.encoder(audio.to(self.device, self.dtype), frames.to(self.device))
+        return apply_linear(self.speech.ctc, features), lengths
 
     def perceive(self, media: Media | None, *, rows: int, time: int) -> Features | None:
         """Run the encoders over what a batch of `rows` sequences of `time` tokens shows and says; None for nothing.
