@@ -8,7 +8,7 @@ import pytest
 from sensorium.cli import main
 from sensorium.errors import TrainingError
 
-COMMANDS = ("ask", "chat", "train", "eval", "info", "import", "export")
+COMMANDS = ("ask", "chat", "train", "eval", "info", "world", "import", "export")
 
 
 def test_help_needs_no_torch() -> None:
