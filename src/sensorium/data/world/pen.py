@@ -160,12 +160,14 @@ def rays(n: int, inner: float, outer: float, turn: float = -90.0) -> Points:
 def turned(points: Points, degrees: float) -> Points:
     """The points turned clockwise about the origin."""
     c, s = cos(radians(degrees)), sin(radians(degrees))
-    return points @ np.array([[c, s], [-s, c]])
+    turn: Points = points @ np.array([[c, s], [-s, c]])
+    return turn
 
 
 def moved(points: Points, x: float, y: float) -> Points:
     """The points moved by (x, y)."""
-    return points + np.array([x, y])
+    there: Points = points + np.array([x, y])
+    return there
 
 
 def inset(outline: Points, by: float) -> Points:
