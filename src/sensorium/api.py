@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from sensorium.errors import ConfigError, DataError, RequestError
 from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
 from sensorium.inference.engine import Engine
 from sensorium.messages import Audio, Delta, Done, Image, Message, Part, Text, TextDelta
+from sensorium.processing.media import media_of
 from sensorium.processing.processor import Processor
 from sensorium.processing.tokenizer import Tokenizer
 
@@ -120,9 +122,12 @@ class Model:
         """
         settings = self._sampling(sampling)
         conversation = _conversation(messages, [*_media(Image, image), *_media(Audio, audio)])
-        _only_text(conversation, self.name)
+        for message in conversation:
+            for part in message.parts:
+                self._check_senses(part)
         sequence = self.processor.encode_messages(conversation, add_generation_prompt=True)
-        return self._engine.stream(sequence.token_ids.tolist(), settings, cancel=cancel)
+        media = media_of([sequence.features]) if sequence.features else None
+        return self._engine.stream(sequence.token_ids.tolist(), settings, media=media, cancel=cancel)
 
     def complete(self, text: str, *, cancel: threading.Event | None = None, **sampling: Any) -> str | list[str]:
         """Continue a text, as a base model does.
@@ -181,19 +186,53 @@ class Model:
         """
         return self._engine.logits(token_ids)
 
-    def embed(self, text: str) -> NDArray[np.float32]:
-        """A text as a vector of length 1, (dim,): the mean of the last layer's states over its tokens.
+    def embed(self, part: str | Path | Part) -> NDArray[np.float32]:
+        """A text, picture or recording as a vector of length 1, (dim,).
+
+        Where the model has an embedder, all three lie in one space: their products say how well they belong together.
+        Otherwise a text's vector is the mean of the last layer's states over its tokens.
+
+        Args:
+            part: a string is a text, a `Path` a file that its name tells to be a picture or a recording.
 
         Raises:
-            RequestError: the text is empty, or longer than the model's context.
+            RequestError: the text is empty, or longer than the model's context; the model cannot embed such a part.
+            DataError: the picture or recording cannot be read.
         """
-        if not text:
-            raise RequestError("the text to embed is empty")
-        return self._engine.embed(self.processor.encode_text(text).token_ids.tolist())
+        part = _part(part)
+        if isinstance(part, Text):
+            if not part.text:
+                raise RequestError("the text to embed is empty")
+            return self._engine.embed(self.processor.encode_text(part.text).token_ids.tolist())
+        self._check_senses(part, embedding=True)
+        features = self.processor.features(part)
+        if isinstance(part, Image):
+            features = features[-1:]  # the whole picture stands behind its tiles
+        return self._engine.embed_media(media_of([features]))
 
     def save(self, folder: str | Path) -> None:
         """Write a model folder that `load` reads."""
         save_pretrained(self._pretrained, Path(folder))
+
+    def _check_senses(self, part: Part, *, embedding: bool = False) -> None:
+        """Raise `RequestError` unless the model takes in such a part: in a conversation, or to embed it."""
+        if isinstance(part, Text):
+            return
+        sees = isinstance(part, Image)
+        sense, what = ("see", "a picture") if sees else ("hear", "a recording")
+        organ = self.config.vision if sees else self.config.speech
+        if organ is None:
+            takes = (
+                "reads only text"
+                if self.config.vision is None and self.config.speech is None
+                else "has no " + ("eyes" if sees else "ears")
+            )
+            given = "what is to be embedded is" if embedding else "the conversation holds"
+            raise RequestError(f"{self.name} cannot {sense}: {given} {what}, but this model {takes}")
+        if embedding and self.config.embedder is None:
+            raise RequestError(
+                f"{self.name} cannot embed {what}: it has no common space of words, pictures and recordings"
+            )
 
     def _sampling(self, changes: Mapping[str, Any]) -> SamplingConfig:
         """The model's own sampling settings with the caller's in their place."""
@@ -254,11 +293,17 @@ def _media(kind: type[Image] | type[Audio], given: Media | None) -> list[Part]:
     raise RequestError(f"{kind.__name__.lower()} must be a path, bytes or {kind.__name__}, not {type(given).__name__}")
 
 
-def _only_text(conversation: Sequence[Message], name: str) -> None:
-    for message in conversation:
-        for part in message.parts:
-            if not isinstance(part, Text):
-                sense, what = ("see", "a picture") if isinstance(part, Image) else ("hear", "a recording")
-                raise RequestError(
-                    f"{name} cannot {sense}: the conversation holds {what}, but this model reads only text"
-                )
+def _part(given: str | Path | Part) -> Part:
+    """What is to be embedded, in any accepted form, as a part."""
+    if isinstance(given, str):
+        return Text(given)
+    if isinstance(given, Path):
+        kind = (mimetypes.guess_type(given.name)[0] or "").partition("/")[0]
+        if kind not in ("image", "audio"):
+            raise RequestError(
+                f"{given} is by its name no picture or recording (say which: Image(path=…), Audio(path=…))"
+            )
+        return Image(path=given) if kind == "image" else Audio(path=given)
+    if isinstance(given, Text | Image | Audio):
+        return given
+    raise RequestError(f"what to embed must be a string, a Path, Text, Image or Audio, not {type(given).__name__}")

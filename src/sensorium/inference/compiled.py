@@ -36,6 +36,15 @@ def plain_step(model: Omni) -> Step:
     return step
 
 
+def fused_step(model: Omni) -> Step:
+    """The same for a cache that remembers pictures and recordings."""
+
+    def step(ids: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
+        return model.logits_of(model.hidden_states(ids, positions=positions, cache=cache))[:, -1]
+
+    return step
+
+
 def _give_up(thread: threading.Thread) -> None:
     """Stop a compilation as the program ends: one that ran on into the interpreter's own end would abort it."""
     complain = sys.unraisablehook

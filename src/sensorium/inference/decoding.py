@@ -10,9 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sensorium.inference.compiled import CompiledStep, Step, plain_step
+from sensorium.inference.compiled import CompiledStep, Step, fused_step, plain_step
 from sensorium.inference.threads import threads_for, torch_threads
 from sensorium.nn.attention import KVCache
+from sensorium.nn.features import Features
+from sensorium.nn.media import Media
 from sensorium.nn.omni import Omni
 
 PREFILL_CHUNK = 512  # tokens of a prompt read at once: bounds the memory of the mask, and the wait for a cancellation
@@ -42,25 +44,30 @@ class Decoder:
         self._model = model
         weight_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
         self.threads = threads_for(weight_bytes) if threads is None else threads
-        self._plain = plain_step(model)
+        self._plain, self._fused = plain_step(model), fused_step(model)
         self._compiled = CompiledStep(model, self.threads)
         self._compile = compile
         self._steps = 0
 
     @torch.inference_mode()
-    def read(self, token_ids: Sequence[int], *, cancel: threading.Event | None = None) -> Rows | None:
-        """Read a prompt into one row; None when `cancel` was set meanwhile."""
-        device = self._model.device
-        cache = self._new_cache(len(token_ids))
-        ids = torch.tensor([token_ids], device=device)
-        positions = torch.arange(len(token_ids), device=device)[None]
+    def read(
+        self, token_ids: Sequence[int], media: Media | None = None, *, cancel: threading.Event | None = None
+    ) -> Rows | None:
+        """Read a prompt, and what stands in it, into one row; None when `cancel` was set meanwhile."""
+        model, time = self._model, len(token_ids)
+        ids = torch.tensor([token_ids], device=model.device)
+        positions = torch.arange(time, device=model.device)[None]
         with torch_threads(self.threads):
-            for start in range(0, len(token_ids), PREFILL_CHUNK):
+            features = model.perceive(media, rows=1, time=time)
+            cache = model.new_cache(1, self._capacity(time + 1), features)
+            for start in range(0, time, PREFILL_CHUNK):
                 if cancel is not None and cancel.is_set():
                     return None
                 chunk = slice(start, start + PREFILL_CHUNK)
-                hidden_states = self._model.decoder(ids[:, chunk], positions=positions[:, chunk], cache=cache)
-            scores = self._model.decoder.logits(hidden_states[:, -1])
+                states = model.hidden_states(
+                    ids[:, chunk], _inside(features, chunk), positions=positions[:, chunk], cache=cache
+                )
+            scores = model.logits_of(states[:, -1:])[:, -1]
         return Rows(cache, positions[:, -1:] + 1, scores.float().cpu())
 
     @torch.inference_mode()
@@ -70,7 +77,10 @@ class Decoder:
         last = int(rows.positions.max())
         if last >= rows.cache.capacity:
             rows.cache = rows.cache.grown(self._capacity(last + 1))
-        step = self._plain if len(token_ids) > 1 else self._step_for_one()
+        if type(rows.cache) is not KVCache:
+            step = self._fused
+        else:
+            step = self._plain if len(token_ids) > 1 else self._step_for_one()
         with torch_threads(self.threads):
             scores = step(ids, rows.positions, rows.cache)
         rows.scores = scores.float().cpu()
@@ -91,21 +101,35 @@ class Decoder:
     def hidden_states(self, token_ids: Sequence[int]) -> Tensor:
         """(time, dim) float32 states after the final norm, without a cache, on the CPU."""
         with torch_threads(self.threads):
-            return self._uncached(token_ids).float().cpu()
+            states: Tensor = self._model.decoder(torch.tensor([token_ids], device=self._model.device))[0]
+        return states.float().cpu()
 
     @torch.inference_mode()
-    def logits(self, token_ids: Sequence[int]) -> Tensor:
+    def logits(self, token_ids: Sequence[int], media: Media | None = None) -> Tensor:
         """(time, vocab_size) float32 scores of what follows each token, without a cache, on the CPU."""
         with torch_threads(self.threads):
-            return self._model.decoder.logits(self._uncached(token_ids)).float().cpu()
+            scores = self._model.logits(torch.tensor([token_ids], device=self._model.device), media)[0]
+        return scores.float().cpu()
 
-    def _uncached(self, token_ids: Sequence[int]) -> Tensor:
-        states: Tensor = self._model.decoder(torch.tensor([token_ids], device=self._model.device))[0]
-        return states
+    @torch.inference_mode()
+    def text_vector(self, token_ids: Sequence[int]) -> Tensor:
+        """A text in the common space: (dim,) float32, on the CPU."""
+        with torch_threads(self.threads):
+            vector = self._model.embed_text(torch.tensor([token_ids], device=self._model.device))[0]
+        return vector.float().cpu()
 
-    def _new_cache(self, length: int) -> KVCache:
-        model = self._model
-        return KVCache(model.config.decoder, 1, self._capacity(length + 1), dtype=model.dtype, device=model.device)
+    @torch.inference_mode()
+    def media_vectors(self, media: Media) -> Tensor:
+        """Pictures, then recordings, in the common space: (n, dim) float32, on the CPU."""
+        with torch_threads(self.threads):
+            vectors = [self._model.embed_images(media.images)] if media.images is not None else []
+            if media.audio is not None:
+                vectors.append(self._model.embed_audio(media.audio, media.audio_frames))
+        return torch.cat(vectors).float().cpu()
 
     def _capacity(self, length: int) -> int:
         return (length + length // 8) // SLOTS * SLOTS + SLOTS
+
+
+def _inside(features: Features | None, chunk: slice) -> Features | None:
+    return None if features is None else features.between(chunk.start, chunk.stop)

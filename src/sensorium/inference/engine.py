@@ -17,6 +17,8 @@ from sensorium.inference.decoding import Decoder
 from sensorium.inference.sampler import Constraint, Sampler, check_token_ids, raw_logprobs
 from sensorium.inference.text import TextStream
 from sensorium.messages import Delta, Done, FinishReason, TextDelta
+from sensorium.nn.features import check_media
+from sensorium.nn.media import Media
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 
@@ -42,7 +44,7 @@ class Engine:
                 "auto": in the background, once a few hundred tokens have shown that it will pay). It gives the same
                 scores and needs a C++ compiler; a machine without one goes on uncompiled.
         """
-        self._config = model.config.decoder
+        self._model_config, self._config = model.config, model.config.decoder
         self._processor = processor
         self._decoder = Decoder(model, threads=threads, compile=compile)
 
@@ -51,6 +53,7 @@ class Engine:
         prompt: Sequence[int],
         sampling: SamplingConfig,
         *,
+        media: Media | None = None,
         cancel: threading.Event | None = None,
         constraint: Constraint | None = None,
     ) -> Iterator[Delta]:
@@ -58,6 +61,7 @@ class Engine:
 
         Args:
             prompt: token ids.
+            media: the pictures and recordings whose placeholders the prompt holds (row 0).
             sampling: how to choose tokens and when to stop. Without `max_tokens` a reply may fill the context.
             cancel: once set, every reply ends at its next token with `cancelled`.
             constraint: which tokens are allowed next.
@@ -67,11 +71,13 @@ class Engine:
             part of the text.
 
         Raises:
-            RequestError: an empty or too long prompt, an unknown token, a model that cannot write. It is raised
-                here, before the first delta is asked for.
+            RequestError: an empty or too long prompt, an unknown token, a placeholder without its picture or
+                recording (or the other way round), a model that cannot write. It is raised here, before the first
+                delta is asked for.
         """
         token_ids = _whole_numbers(prompt)
         processor = self._check(token_ids, sampling)
+        self._check_media(token_ids, media)
         room = self._config.max_positions - len(token_ids)
         limit = min(sampling.max_tokens or room, room)
         stop_ids = frozenset((*processor.stop_ids, *sampling.stop_token_ids))
@@ -88,7 +94,7 @@ class Engine:
             )
             for index in range(sampling.n)
         ]
-        return self._write(token_ids, replies, cancel or threading.Event())
+        return self._write(token_ids, media, replies, cancel or threading.Event())
 
     @property
     def threads(self) -> int:
@@ -99,27 +105,44 @@ class Engine:
         """Compile the step that writes one reply now, in up to a minute; false when this machine has no compiler."""
         return self._decoder.compile()
 
-    def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    def logits(self, token_ids: Sequence[int], media: Media | None = None) -> NDArray[np.float32]:
         """Scores of what follows each token: (time, vocab_size) float32.
 
         Raises:
-            RequestError: no tokens, unknown ones, or more than the model's context.
+            RequestError: no tokens, unknown ones, more than the model's context, or media that do not fit them.
         """
         ids = _whole_numbers(token_ids)
         self._check_tokens(ids)
-        scores: NDArray[np.float32] = self._decoder.logits(ids).numpy()
+        self._check_media(ids, media)
+        scores: NDArray[np.float32] = self._decoder.logits(ids, media).numpy()
         return scores
 
     def embed(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        """The mean of the last hidden states over time, scaled to length 1: (dim,) float32. Raises as `logits` does."""
+        """A text as a vector of length 1, (dim,) float32; raises as `logits` does.
+
+        It lies in the space of words, pictures and recordings where the model has one; else it is the mean of the
+        last hidden states over time.
+        """
         ids = _whole_numbers(token_ids)
         self._check_tokens(ids)
-        mean = self._decoder.hidden_states(ids).mean(0)
-        vector: NDArray[np.float32] = (mean / mean.norm().clamp_min(1e-12)).numpy()
-        return vector
+        if self._model_config.embedder is not None:
+            return _unit(self._decoder.text_vector(ids))
+        return _unit(self._decoder.hidden_states(ids).mean(0))
 
-    def _write(self, token_ids: list[int], replies: list[_Reply], cancel: threading.Event) -> Iterator[Delta]:
-        rows = self._decoder.read(token_ids, cancel=cancel)
+    def embed_media(self, media: Media) -> NDArray[np.float32]:
+        """One picture or recording as a vector of length 1, (dim,) float32, in the space of `embed`.
+
+        Of several, such as the windows of a long recording, it is the mean.
+
+        Raises:
+            RequestError: the model has no such space, or no eyes or ears.
+        """
+        return _unit(self._decoder.media_vectors(media).mean(0))
+
+    def _write(
+        self, token_ids: list[int], media: Media | None, replies: list[_Reply], cancel: threading.Event
+    ) -> Iterator[Delta]:
+        rows = self._decoder.read(token_ids, media, cancel=cancel)
         if rows is not None and len(replies) > 1:
             rows.keep([0] * len(replies))
         while rows is not None and not cancel.is_set():
@@ -153,10 +176,34 @@ class Engine:
             raise RequestError("stop holds an empty string, which would end every reply at once (leave it out)")
         return self._processor
 
+    def _check_media(self, token_ids: list[int], media: Media | None) -> None:
+        """Every placeholder has its picture or recording, and they have theirs."""
+        config = self._model_config
+        media = media or Media()
+        check_media(media, config, rows=1, time=len(token_ids))
+        places = {"picture": media.image_places, "recording": media.audio_places}
+        for (what, taken), part in zip(places.items(), (config.vision, config.speech), strict=True):
+            if part is None or self._processor is None:
+                continue
+            token = self._processor.tokenizer.control_ids.get(part.placeholder.token)
+            wanted = [place for place, found in enumerate(token_ids) if found == token]
+            given = [start + index for _, start, length in sorted(taken.tolist()) for index in range(length)]
+            if wanted != given:
+                raise RequestError(
+                    f"the prompt holds {len(wanted)} placeholders for {what}s, and features for {len(given)}"
+                    + (", at other positions" if len(wanted) == len(given) else "")
+                    + " (each placeholder needs its feature: encode messages with the model's own processor)"
+                )
+
     def _check_tokens(self, token_ids: list[int]) -> None:
         if not token_ids:
             raise RequestError("the prompt is empty: give at least one token")
         check_token_ids("the prompt", token_ids, self._config.vocab_size)
+
+
+def _unit(vector: torch.Tensor) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = (vector / vector.norm().clamp_min(1e-12)).numpy()
+    return unit
 
 
 def _whole_numbers(token_ids: Sequence[int]) -> list[int]:

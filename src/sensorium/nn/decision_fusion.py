@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sensorium.config import ModelConfig, TransformerConfig
 from sensorium.nn.attention import KVCache
-from sensorium.nn.features import Features
+from sensorium.nn.features import Features, shows
 from sensorium.nn.fusion import Branches, Fusion, States
 from sensorium.nn.transformer import Transformer
 
@@ -66,9 +66,9 @@ class DecisionFusion(Fusion):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         shown: list[Branch] = [None]
-        if config.image_places():
+        if shows(config.vision):
             shown.append(False)
-        if config.audio_places(1):
+        if shows(config.speech):
             shown.append(True)
         self.gates = (
             nn.ModuleDict({_NAMES[branch]: nn.Linear(config.decoder.dim, 1) for branch in shown})

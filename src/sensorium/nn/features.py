@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sensorium.config import ModelConfig
+from sensorium.config import ModelConfig, SpeechConfig, VisionConfig
 from sensorium.errors import RequestError
 from sensorium.nn.media import Media
 
@@ -92,9 +92,9 @@ def check_media(media: Media, config: ModelConfig, *, rows: int, time: int) -> N
     """
     n_images = 0 if media.images is None else len(media.images)
     n_audio = 0 if media.audio is None else len(media.audio)
-    if (n_images or len(media.image_places)) and not config.image_places():
+    if (n_images or len(media.image_places)) and not shows(config.vision):
         raise RequestError("this model cannot see: it has no eyes that show pictures to its decoder")
-    if (n_audio or len(media.audio_places)) and not config.audio_places(1):
+    if (n_audio or len(media.audio_places)) and not shows(config.speech):
         raise RequestError("this model cannot hear: it has no ears that show recordings to its decoder")
     _check_numbers("picture", n_images, len(media.image_places))
     _check_numbers("recording", n_audio, len(media.audio_places))
@@ -103,6 +103,11 @@ def check_media(media: Media, config: ModelConfig, *, rows: int, time: int) -> N
     _check_lengths("picture", seen, (config.image_places() for _ in seen))
     _check_lengths("recording", heard, (config.audio_places(frames) for frames in media.audio_frames.tolist()))
     _check_inside([*seen, *heard], rows, time)
+
+
+def shows(part: VisionConfig | SpeechConfig | None) -> bool:
+    """Whether a model has these eyes or ears, and they show its decoder what they take in."""
+    return part is not None and part.projector is not None
 
 
 def _check_numbers(what: str, given: int, placed: int, of: str = "places") -> None:
