@@ -27,19 +27,17 @@ def asked(
     file: DataFile,
     *,
     kind: Literal["label", "text"] = "text",
-    prompts: Sequence[str] = (),
 ) -> Content:
     """A conversation in which the user shows pictures or plays recordings, asks, and is answered with a text.
 
-    Of several prompts the text chooses one. A prompt is the data set's (`prompts` of its file), else the given one,
-    else a common question in the language of the text.
+    Of several prompts the text chooses one. A prompt is the data set's (`prompts` of its file), else the source's
+    (its option `prompt`), else a common question in the language of the text.
 
     Args:
         media: what the user shows, before the question.
         text: the answer, put into the file's `answer` for `{text}`.
         file: whose wording is used.
         kind: whether the text is the name of a class or a text of its own.
-        prompts: what is asked unless the data set says otherwise.
 
     Raises:
         DataError: when there is no picture or recording, or the text is none.
@@ -47,7 +45,8 @@ def asked(
     words = text_content(text).strip()
     hears = isinstance(media[0], Audio) if media else False
     own = [prompt.format() for prompt in file.prompts if not prompt_fields(prompt)]
-    wordings = own or prompts or (_PROMPTS[hears, kind == "label"][_is_chinese(words)],)
+    common = _PROMPTS[hears, kind == "label"][_is_chinese(words)]
+    wordings = own or [file.options.get("prompt", common)]
     choice = int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "big") % len(wordings)
     return shown(media, wordings[choice], file.answer.format(text=words))
 

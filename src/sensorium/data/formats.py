@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from sensorium.data import readers
+from sensorium.data.columns import read_arrow, read_parquet
 from sensorium.data.files import read_text, read_whole
+from sensorium.data.media_formats import MEDIA_READERS
 from sensorium.data.readers import by_line, lines, parse_json, whole, whole_json
 from sensorium.data.records import Bad, Content, DataFile, Item, Position, Reader, Record, dialogue, text_content
 from sensorium.errors import DataError
@@ -363,7 +365,9 @@ READERS: dict[str, Reader] = {
     "text": readers.read_text_documents,
     "jsonl": readers.read_jsonl,
     "json": readers.read_json,
-    "parquet": readers.read_parquet,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
+    **MEDIA_READERS,
     "csv": readers.read_csv,
     "tsv": readers.read_tsv,
     "pairs": readers.read_pairs,

@@ -6,6 +6,7 @@ import base64
 import binascii
 import functools
 import hashlib
+import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeAlias
@@ -120,9 +121,11 @@ def media_digest(part: MediaPart) -> bytes:
     assert part.path is not None
     try:
         state = part.path.stat()
-        return _file_digest(part.path, state.st_size, state.st_mtime_ns)
+        if stat.S_ISREG(state.st_mode):  # a pipe would wait for ever
+            return _file_digest(part.path, state.st_size, state.st_mtime_ns)
     except (OSError, ValueError):  # reading it later says what is wrong
-        return hashlib.blake2b(str(part.path).encode(), digest_size=16).digest()
+        pass
+    return hashlib.blake2b(str(part.path).encode(errors="surrogateescape"), digest_size=16).digest()
 
 
 @functools.lru_cache(maxsize=2**16)

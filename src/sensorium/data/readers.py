@@ -1,4 +1,4 @@
-"""Readers of the general formats: plain text, JSONL, JSON, parquet, and tables of pairs."""
+"""Readers of the general formats: plain text, JSONL, JSON, and tables of pairs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
-from sensorium.data.files import MAX_LINE, compression, open_bytes, read_text, read_whole, skip_to
+from sensorium.data.files import MAX_LINE, open_bytes, read_text, skip_to
 from sensorium.data.records import Bad, Content, DataFile, Item, Position, Reader, Record, dialogue, text_content
+from sensorium.data.tables import TALKS, record_content
 from sensorium.errors import DataError
-from sensorium.messages import conversation_from
 
-_PARQUET_ROWS = 1024
 _STEP = 2**14  # bytes of plain text read at a time where no line ends
 _PAIRS = (("user", "assistant"), ("question", "answer"), ("prompt", "response"), ("source", "target"))
 SEPARATOR = "<|endoftext|>"
@@ -100,12 +95,12 @@ def _decode(raw: bytes, where: str, *, first: bool) -> str | Bad:
 
 
 def read_jsonl(file: DataFile, start: Position) -> Iterator[Item]:
-    """JSON lines, each an object with `text` or `messages`; other keys are left alone, blank lines skipped."""
+    """JSON lines, each a record (see `record_content`); other keys are left alone, blank lines skipped."""
     return _jsonl(file, start)
 
 
 def _jsonl_line(line: str, file: DataFile) -> Content | None:
-    return record_content(parse_json(line), file.path.parent) if line.strip() else None
+    return record_content(parse_json(line), file) if line.strip() else None
 
 
 _jsonl = by_line(_jsonl_line)
@@ -122,29 +117,16 @@ def parse_json(text: str) -> Any:
         raise DataError(f"not JSON: {error}") from None
 
 
-def record_content(value: object, folder: Path) -> Content:
-    """The content of a record object. Raises `DataError` unless it has exactly one of `text` and `messages`."""
-    if not isinstance(value, Mapping):
-        raise DataError(f"a record must be an object with 'text' or 'messages', not {type(value).__name__}")
-    has_text, has_messages = value.get("text") is not None, value.get("messages") is not None
-    if has_text == has_messages:
-        found = ", ".join(sorted(map(str, value))) or "nothing"
-        raise DataError(f"a record needs exactly one of 'text' and 'messages' (it has {found})")
-    if has_text:
-        return text_content(value["text"])
-    return tuple(conversation_from(value["messages"], folder=folder))
-
-
 def _json_records(file: DataFile) -> Iterator[Content | DataError]:
     value = whole_json(file)
     if isinstance(value, Mapping):  # {"texts": [...]}, {"data": [...]}: the one list of the object
         tables = [inner for inner in value.values() if isinstance(inner, list)]
-        value = tables[0] if len(tables) == 1 and "messages" not in value else [value]
+        value = tables[0] if len(tables) == 1 and not any(key in value for key in TALKS) else [value]
     if not isinstance(value, list):
         raise DataError(f"{file.name} must hold a list of records, not {type(value).__name__}")
     for item in value:
         try:
-            yield text_content(item) if isinstance(item, str) else record_content(item, file.path.parent)
+            yield text_content(item) if isinstance(item, str) else record_content(item, file)
         except DataError as error:
             yield error
 
@@ -162,55 +144,6 @@ def whole_json(file: DataFile) -> Any:
 def read_json(file: DataFile, start: Position) -> Iterator[Item]:
     """A JSON list of strings or records, or an object with one such list; parsed whole."""
     return whole(_json_records)(file, start)
-
-
-def read_parquet(file: DataFile, start: Position) -> Iterator[Item]:
-    """Parquet, some rows at a time; the column `messages` or `text` holds the records."""
-    group, row = start
-    try:
-        source = io.BytesIO(read_whole(file.path, file.name)) if compression(file.path) else file.path
-        with pyarrow.parquet.ParquetFile(source) as table:
-            columns = table.schema_arrow.names
-            column = next((name for name in ("messages", "text") if name in columns), None)
-            if column is None:
-                raise DataError(f"{file.name} has neither a 'text' nor a 'messages' column (it has {columns})")
-            first = sum(table.metadata.row_group(index).num_rows for index in range(group))
-            for index in range(group, table.num_row_groups):
-                place = 0
-                for batch in table.iter_batches(_PARQUET_ROWS, row_groups=[index], columns=[column]):
-                    values = batch.column(0)
-                    for inner in range(max(0, row - place), len(values)):
-                        number = first + place + inner + 1
-                        yield _parquet_item(column, values[inner], file, number), (index, place + inner + 1)
-                    place += len(values)
-                first, row = first + place, 0
-    except FileNotFoundError:
-        raise DataError(f"{file.name} does not exist ({file.path})") from None
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{file.name} is not a sound parquet file: {reason} (fetch it again)") from None
-
-
-def _parquet_item(column: str, scalar: Any, file: DataFile, number: int) -> Record | Bad:
-    where = f"{file.name}:{number}"
-    try:
-        value = _without_nulls(scalar.as_py())
-        if column == "text":
-            return Record(text_content(value), where)
-        return Record(tuple(conversation_from(value, folder=file.path.parent)), where)
-    except UnicodeDecodeError as error:
-        return Bad(where, f"not UTF-8: {error.reason} at byte {error.start} of the text")
-    except DataError as error:
-        return Bad(where, str(error))
-
-
-def _without_nulls(value: Any) -> Any:
-    """A value without the keys that are null: in a table every object has every key that any of them has."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_without_nulls(inner) for inner in value]
-    return value
 
 
 def _table_records(file: DataFile, delimiter: str) -> Iterator[Content | DataError]:
