@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from sensorium.messages import Message
+from sensorium.processing.media import Feature
 
 
 @dataclass(frozen=True)
 class Encoded:
     token_ids: np.ndarray
     learned: np.ndarray
+    features: tuple[Feature, ...] = ()
 
 
 class ByteEncoder:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import queue
-import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,14 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sensorium.data.ahead import Ahead
 from sensorium.data.encoding import Encoder, fitted
 from sensorium.data.packing import IGNORED, Piece, pack, pieces
 from sensorium.data.records import Record
 from sensorium.data.spec import DatasetSpec
 from sensorium.data.streams import Stream, record_stream
 from sensorium.errors import DataError
+from sensorium.nn.media import Media
+from sensorium.processing.media import Feature, media_of
+
+__all__ = ["Ahead", "Batch", "BatchStream"]
 
 _GROUP_ROWS = 256  # rows that are packed together
+_MEDIA_ROWS = 8  # fewer, but at least these, where pictures and recordings reach so many bytes
+_GROUP_BYTES = 2**25
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Batch:
 
     `targets` are already shifted: what is to be predicted at a place, -100 for nothing. `positions` begin at 0 in
     every document; `document_ids` count the documents of a row from 0, padding is -1. `n_bytes` counts the UTF-8
-    bytes of all learned targets: a summed loss in nats over (n_bytes · ln 2) is bits per byte.
+    bytes of all learned targets: a summed loss in nats over (n_bytes · ln 2) is bits per byte. `media` are the
+    pictures and recordings whose placeholders are among the inputs; no placeholder is a target.
     """
 
     input_ids: Tensor
@@ -40,6 +45,7 @@ class Batch:
     positions: Tensor
     document_ids: Tensor
     n_bytes: int
+    media: Media = field(default_factory=Media)
 
     @property
     def n_learned(self) -> int:
@@ -53,8 +59,18 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        tensors = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "n_bytes"}
-        return Batch(**{name: tensor.to(device) for name, tensor in tensors.items()}, n_bytes=self.n_bytes)
+        moved: dict[str, Any] = {name: tensor.to(device, non_blocking=True) for name, tensor in self._tensors().items()}
+        return replace(self, **moved, media=self.media.to(device))
+
+    def rows_of(self, rank: int, world: int) -> Batch:
+        """The rows `rank::world` with the media that stand in them; `n_bytes` stays that of all."""
+        rows = range(len(self.input_ids))[rank::world]
+        shares: dict[str, Any] = {name: tensor[rank::world] for name, tensor in self._tensors().items()}
+        return replace(self, **shares, media=self.media.of_rows(rows) if self.media else self.media)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 class BatchStream(Iterator[Batch]):
@@ -73,7 +89,9 @@ class BatchStream(Iterator[Batch]):
             with padding.
         shift: targets are the next tokens (causal); without it the tokens themselves (masked).
         shuffle: false keeps the order of the files.
-        prefetch: batches made ahead by a background thread; 0 makes them in the caller's.
+        prefetch: batches made ahead by a background thread, by default as many as are packed together; 0 makes them
+            in the caller's.
+        workers: 1 makes them in a process of its own instead, so that the caller's never waits for its turn.
 
     Raises:
         DataError: from iteration too; see `RecordStream`.
@@ -90,43 +108,52 @@ class BatchStream(Iterator[Batch]):
         repeat: bool = True,
         shift: bool = True,
         shuffle: bool = True,
-        prefetch: int = 2,
+        prefetch: int | None = None,
+        workers: int = 0,
     ) -> None:
         if not specs:
             raise DataError("no data set is given (a mixture needs at least one)")
         self._packer = _Packer(specs, processor, rows, time, seed, repeat=repeat, shift=shift, shuffle=shuffle)
-        self._prefetch = prefetch
-        self._state = self._packer.state_dict()
-        self._ahead: Iterator[tuple[Batch, dict[str, Any]]] | None = None
+        self._prefetch = -(-_GROUP_ROWS // rows) if prefetch is None else prefetch
+        self._workers = workers
+        self._now = self._packer.now()
+        self._waited = 0.0
+        self._ahead: Ahead[Batch | None] | None = None
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Batch:
         if self._ahead is None:
-            made = self._packer.batches()
-            self._ahead = _Ahead(made, self._prefetch) if self._prefetch else made
-        batch, self._state = next(self._ahead)
+            self._ahead = Ahead(self._packer.batches, self._prefetch, workers=self._workers)
+        batch, self._now = next(self._ahead)
+        if batch is None:
+            raise StopIteration
         return batch
 
     @property
+    def waited(self) -> float:
+        """Seconds that the caller has spent waiting for batches."""
+        return self._waited + (self._ahead.waited if self._ahead is not None else 0.0)
+
+    @property
     def bad(self) -> list[str]:
-        """Corrupt records met so far (those read ahead included), as `file:line: why`."""
-        return [line for stream in self._packer.streams for line in stream.ledger.first(stream.spec.max_bad)]
+        """Corrupt records met so far, as `file:line: why`."""
+        return list(self._now["bad"])
 
     @property
     def truncated(self) -> int:
-        """Exchanges met so far (those read ahead included) that were longer than a row, and lost their end."""
-        return self._packer.truncated
+        """Exchanges met so far that were longer than a row and lost their end, or what they are about."""
+        return int(self._now["truncated"])
 
     @property
     def tokens_drawn(self) -> tuple[int, ...]:
         """Tokens taken from each data set so far."""
-        return tuple(self._state["drawn"])
+        return tuple(self._now["cursor"]["drawn"])
 
     def state_dict(self) -> dict[str, Any]:
         """The place after the last batch handed out, as plain data for JSON."""
-        copy: dict[str, Any] = json.loads(json.dumps(self._state))
+        copy: dict[str, Any] = json.loads(json.dumps(self._now["cursor"]))
         return copy
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -137,15 +164,15 @@ class BatchStream(Iterator[Batch]):
         """
         self.close()
         self._packer.load_state_dict(state)
-        self._state = dict(state)
+        self._now = self._packer.now()
 
     def close(self) -> None:
         """Stop making batches ahead. Iterating again goes on from the same place."""
-        if isinstance(self._ahead, _Ahead):
-            self._ahead.close()
         if self._ahead is not None:
+            self._ahead.close()
+            self._waited += self._ahead.waited
             self._ahead = None
-            self._packer.load_state_dict(self._state)
+            self._packer.load_state_dict(self._now["cursor"])
 
 
 class _Packer:
@@ -197,78 +224,96 @@ class _Packer:
         self.drawn, self.live = list(state["drawn"]), list(state["live"])
         self.truncated, self.row = state["truncated"], state["row"]
 
-    def batches(self) -> Iterator[tuple[Batch, dict[str, Any]]]:
-        """Batches, each with the state after it."""
+    def now(self, cursor: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A cursor (by default where the packer stands) with what was met until now."""
+        bad = [line for stream in self.streams for line in stream.ledger.first(stream.spec.max_bad)]
+        return {"cursor": dict(cursor or self.state_dict()), "bad": bad, "truncated": self.truncated}
+
+    def batches(self) -> Iterator[tuple[Batch | None, dict[str, Any]]]:
+        """Batches, each with the cursor after it and what was met by then; None and the last of these at the end."""
         waiting: list[list[Piece]] = []
         skip = self.row
+        cursor = self.state_dict()
         while any(self.live):
             start = {**self.state_dict(), "row": 0}
             group = self._group()
             for index in range(skip, len(group)):
                 waiting.append(group[index])
                 if len(waiting) == self.rows:
-                    yield self._batch(waiting), {**start, "row": index + 1}
+                    cursor = {**start, "row": index + 1}
+                    yield self._batch(waiting), self.now(cursor)
                     waiting = []
             skip = 0
         if waiting:
-            yield self._batch(waiting), {**self.state_dict(), "row": 0}
+            cursor = {**self.state_dict(), "row": 0}
+            yield self._batch(waiting), self.now(cursor)
+        yield None, self.now(cursor)
 
     def _group(self) -> list[list[Piece]]:
         """The next rows: whole records are drawn until they hold enough."""
         group: list[Piece] = []
-        places = 0
-        while places < _GROUP_ROWS * self.time:
+        places = n_bytes = 0
+        while places < (_GROUP_ROWS if n_bytes < _GROUP_BYTES else _MEDIA_ROWS) * self.time:
             alive = [index for index, live in enumerate(self.live) if live]
             if not alive:
                 break
             index = min(alive, key=lambda index: self.drawn[index] / self.weights[index])
-            stream = self.streams[index]
-            try:
-                record = next(stream)
-            except StopIteration:
-                self.live[index] = False
-                continue
-            try:
-                made = self._encode(record)
-            except DataError as error:
-                stream.reject(record, str(error))
-                continue
-            if not made:
-                stream.pass_over()
-                continue
+            made = self._next(index)
             size = sum(map(len, made))
             self.drawn[index] += size
             places += size
+            n_bytes += sum(feature.values.nbytes for piece in made for feature in piece.features)
             group += made
         return [[group[index] for index in row] for row in pack([len(piece) for piece in group], self.time)]
 
+    def _next(self, index: int) -> list[Piece]:
+        """The next record of a data set as pieces; none when it has ended, or the record is of no use."""
+        stream = self.streams[index]
+        try:
+            record = next(stream)
+        except StopIteration:
+            self.live[index] = False
+            return []
+        try:
+            made = self._encode(record)
+        except DataError as error:
+            stream.reject(record, str(error))
+            return []
+        if not made:
+            stream.pass_over()
+        return made
+
     def _encode(self, record: Record) -> list[Piece]:
         """A record as pieces of at most a row; none when what is to be learned lies beyond it."""
+        lost = 0
         if isinstance(record.content, str):
             encoded = [self.processor.encode_text(record.content)]
         else:
-            encoded = fitted(self.processor, record.content, self.time + self.shift)
+            encoded, lost = fitted(self.processor, record.content, self.time + self.shift)
         if not any(np.asarray(sequence.learned).any() for sequence in encoded):
             raise DataError("nothing is learned from it: it has no assistant turn, or no token")
         made: list[Piece] = []
         for sequence in encoded:
             token_ids, learned = np.asarray(sequence.token_ids), np.asarray(sequence.learned)
             if not isinstance(record.content, str) and len(token_ids) > self.time + self.shift:
-                self.truncated += 1
+                lost += 1
                 token_ids, learned = token_ids[: self.time + self.shift], learned[: self.time + self.shift]
-            made += pieces(token_ids, learned, self.time, shift=self.shift)
+            made += pieces(token_ids, learned, self.time, shift=self.shift, features=sequence.features)
+        self.truncated += lost
         return made
 
     def _batch(self, rows: list[list[Piece]]) -> Batch:
         shape = (self.rows, self.time)
         input_ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         targets, document_ids = np.full(shape, IGNORED, np.int64), np.full(shape, -1, np.int64)
+        features: list[list[Feature]] = [[] for _ in rows]
         for row, row_pieces in enumerate(rows):
             begin = 0
             for document, piece in enumerate(row_pieces):
                 place = (row, slice(begin, begin + len(piece)))
                 input_ids[place], targets[place] = piece.inputs, piece.targets
                 positions[place], document_ids[place] = np.arange(len(piece)), document
+                features[row] += [feature.moved(begin) for feature in piece.features]
                 begin += len(piece)
         n_bytes = self.processor.tokenizer.n_bytes(targets[targets != IGNORED].tolist())
         return Batch(
@@ -277,6 +322,7 @@ class _Packer:
             positions=torch.from_numpy(positions),
             document_ids=torch.from_numpy(document_ids),
             n_bytes=n_bytes,
+            media=media_of(features),
         )
 
 
@@ -286,46 +332,3 @@ def _fingerprint(settings: list[Any], specs: Sequence[DatasetSpec], streams: Seq
     files = [[(Path(file.name).name, file.path.stat().st_size) for file in stream.files] for stream in streams]
     text = json.dumps([settings, mixture, files], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-class _Ahead(Iterator[tuple[Batch, dict[str, Any]]]):
-    """Takes from an iterator in a background thread, a few items ahead; an error arrives where its item would."""
-
-    def __init__(self, made: Iterator[tuple[Batch, dict[str, Any]]], n: int) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(n)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=_fill, args=(made, self._queue, self._stop), daemon=True)
-        self._thread.start()
-        # An abandoned stream must not leave its thread behind.
-        self._finalizer = weakref.finalize(self, self._stop.set)
-
-    def __next__(self) -> tuple[Batch, dict[str, Any]]:
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            self._queue.put(item)  # and again for whoever asks again
-            raise item
-        taken: tuple[Batch, dict[str, Any]] = item
-        return taken
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-
-def _fill(made: Iterator[Any], out: queue.Queue[Any], stop: threading.Event) -> None:
-    def put(item: Any) -> None:
-        while not stop.is_set():
-            try:
-                out.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    try:
-        for item in made:
-            put(item)
-            if stop.is_set():
-                return
-        put(StopIteration())
-    except BaseException as error:  # whatever it is, it must reach the thread that waits
-        put(error)

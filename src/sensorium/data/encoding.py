@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.messages import Message
+from sensorium.messages import Message, Text
+from sensorium.processing.media import Feature
 
 
 class EncodedText(Protocol):
@@ -21,6 +22,10 @@ class EncodedText(Protocol):
     @property
     def learned(self) -> NDArray[np.bool_]:
         """(time,) true where a token is to be predicted."""
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """Pictures and recordings in order, each with its placeholders among the tokens."""
 
 
 class ByteCounter(Protocol):
@@ -44,29 +49,43 @@ class Encoder(Protocol):
         """One conversation."""
 
 
-def fitted(encoder: Encoder, messages: Sequence[Message], longest: int) -> list[EncodedText]:
+def fitted(encoder: Encoder, messages: Sequence[Message], longest: int) -> tuple[list[EncodedText], int]:
     """A conversation encoded in as few stretches of whole exchanges as stay within `longest` tokens.
 
     A stretch opens with the system's instructions, where there are any, and goes on with a user's turn. A single
-    exchange that is longer stays as it is.
+    exchange that is longer stays as it is. What was shown or played earlier may be what an exchange is about: a new
+    stretch then begins with one that shows or plays something itself.
+
+    Returns:
+        The stretches, and the number of exchanges that none of them holds.
     """
     whole = encoder.encode_messages(messages)
     if len(whole.token_ids) <= longest:
-        return [whole]
+        return [whole], 0
     instructions, exchanges = split_exchanges(messages)
     stretches: list[EncodedText] = []
     taken: list[Message] = []
     current: EncodedText | None = None
+    shown, lost = False, 0
     for exchange in exchanges:
-        longer = encoder.encode_messages([*instructions, *taken, *exchange])
-        if current is None or len(longer.token_ids) <= longest:
-            taken, current = [*taken, *exchange], longer
+        shows = _shows(exchange)
+        if current is not None:
+            longer = encoder.encode_messages([*instructions, *taken, *exchange])
+            if len(longer.token_ids) <= longest:
+                taken, current, shown = [*taken, *exchange], longer, shown or shows
+                continue
+            stretches.append(current)
+        if shown and not shows:
+            taken, current, lost = [], None, lost + 1
             continue
-        stretches.append(current)
-        taken, current = exchange, encoder.encode_messages([*instructions, *exchange])
+        taken, current, shown = exchange, encoder.encode_messages([*instructions, *exchange]), shown or shows
     if current is not None:
         stretches.append(current)
-    return stretches or [whole]
+    return (stretches, lost) if stretches else ([whole], 0)
+
+
+def _shows(messages: Sequence[Message]) -> bool:
+    return any(not isinstance(part, Text) for message in messages for part in message.parts)
 
 
 def split_exchanges(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:

@@ -8,22 +8,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.errors import DataError
+from sensorium.processing.media import Feature
+
 IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What fills a stretch of a row: inputs and, for each, what is to be predicted there (-100 for nothing)."""
+    """What fills a stretch of a row: inputs and, for each, what is to be predicted there (-100 for nothing).
+
+    `features` are the pictures and recordings whose placeholders are among the inputs, by their places there.
+    """
 
     inputs: NDArray[np.int64]
     targets: NDArray[np.int64]
+    features: tuple[Feature, ...] = ()
 
     def __len__(self) -> int:
         return len(self.inputs)
 
 
 def pieces(
-    token_ids: NDArray[np.int32], learned: NDArray[np.bool_], time: int, *, shift: bool = True
+    token_ids: NDArray[np.int32],
+    learned: NDArray[np.bool_],
+    time: int,
+    *,
+    shift: bool = True,
+    features: Sequence[Feature] = (),
 ) -> Iterator[Piece]:
     """A document as pieces of at most `time` inputs.
 
@@ -36,14 +48,23 @@ def pieces(
         learned: (n,), true where a token is to be predicted.
         time: the longest piece.
         shift: whether targets are the next tokens.
+        features: pictures and recordings with their places among the tokens.
+
+    Raises:
+        DataError: a feature's placeholders are not all in one piece.
     """
     ids = token_ids.astype(np.int64)
     labels = np.where(learned, ids, IGNORED)
     inputs, targets = (ids[:-1], labels[1:]) if shift else (ids, labels)
+    placed = 0
     for begin in range(0, len(inputs), time):
         window = slice(begin, begin + time)
+        inside = [feature for feature in features if begin <= feature.start and feature.end <= begin + time]
+        placed += len(inside)
         if (targets[window] != IGNORED).any():
-            yield Piece(inputs[window], targets[window])
+            yield Piece(inputs[window], targets[window], tuple(feature.moved(-begin) for feature in inside))
+    if placed < len(features):
+        raise DataError(f"longer than a row of {time} tokens: {len(features) - placed} features lie across its end")
 
 
 def pack(lengths: Sequence[int], time: int, *, window: int = 128) -> list[list[int]]:
