@@ -24,7 +24,7 @@ _PEOPLE: dict[str, dict[str, Person]] = {
     "train": {
         "m1": "man",
         "f1": "woman",
-        "m3": "man",
+        "boris": "man",
         "anika": "woman",
         "travis": "man",
         "linda": "woman",
@@ -35,7 +35,7 @@ _PEOPLE: dict[str, dict[str, Person]] = {
         "m8": "man",
         "zac": "child",
     },
-    "validation": {"m4": "man", "f4": "woman", "pablo": "man", "aunty": "woman"},
+    "validation": {"michel": "man", "f4": "woman", "ed": "man", "shelby": "woman"},
 }
 
 
