@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sensorium.config import ModelConfig, nearest
 from sensorium.errors import CheckpointError
 from sensorium.hub.weights import StoredTensor, Weights
 from sensorium.nn.omni import Omni
+
+Part = TypeVar("Part", bound=nn.Module)
 
 TIED_HEAD = "decoder.head.weight"
 
@@ -45,8 +47,13 @@ class Piece:
 
 def blank_model(config: ModelConfig) -> Omni:
     """A model whose weights take no memory yet (on `meta`)."""
+    return blank_module(lambda: Omni(config))
+
+
+def blank_module(make: Callable[[], Part]) -> Part:
+    """What `make` builds, its weights without memory (on `meta`)."""
     with torch.device("meta"), _Undrawn():
-        return Omni(config)
+        return make()
 
 
 class _Undrawn(TorchFunctionMode):

@@ -16,6 +16,7 @@ from sensorium.config import Config, ModelConfig, SamplingConfig, read_json
 from sensorium.errors import ConfigError
 from sensorium.hub.assemble import TIED_HEAD, Piece, blank_model, expected_shapes, fill_model
 from sensorium.hub.atomic import staged_folder
+from sensorium.hub.dual import DUAL_FAMILIES, read_dual
 from sensorium.hub.exporting import write_huggingface
 from sensorium.hub.importing import load_processor, read_huggingface
 from sensorium.hub.llama2c import find_llama2c, read_llama2c
@@ -146,6 +147,8 @@ def _read(path: Path, dtype: torch.dtype | None, device: torch.device) -> Pretra
         raise ConfigError(f"{path / CONFIG_FILE} must hold an object of settings")
     if "format" in raw:
         return _read_own(path, ModelConfig.parse(raw, str(path / CONFIG_FILE)), dtype, device)
+    if raw.get("model_type") in DUAL_FAMILIES:
+        return read_dual(path, raw, dtype, device)
     return read_huggingface(path, raw, dtype, device)
 
 

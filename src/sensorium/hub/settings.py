@@ -65,14 +65,18 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A Hugging Face `config.json`, read with errors that name the file and the key."""
+    """A Hugging Face `config.json`, read with errors that name the file and the key.
+
+    `understood` are keys that are refused elsewhere, and that this family means something by.
+    """
 
     raw: Mapping[str, Any]
     where: str
+    understood: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for key, neutral in _REFUSED.items():
-            if self.raw.get(key) not in neutral:
+            if key not in self.understood and self.raw.get(key) not in neutral:
                 raise ConfigError(f"{self.where}: {key} = {self.raw[key]!r} is not supported")
 
     def need(self, *names: str) -> Any:

@@ -62,7 +62,7 @@ def open_weights(folder: Path) -> Weights:
     for name, sharded in _CANDIDATES:
         path = folder / name
         if path.is_file():
-            return Weights(_open_shards(path) if sharded else _open_file(path), path)
+            return Weights(_open_shards(path) if sharded else open_file(path), path)
     raise CheckpointError(f"{folder} holds no weights (looked for {', '.join(name for name, _ in _CANDIDATES)})")
 
 
@@ -97,14 +97,15 @@ def _open_shards(index: Path) -> dict[str, StoredTensor]:
             raise CheckpointError(f"{index} names {file!r}, which is not a file of its own folder")
         if not (index.parent / file).is_file():
             raise CheckpointError(f"{index} names {file!r}, which is missing (download the folder again)")
-        tensors.update(_open_file(index.parent / file))
+        tensors.update(open_file(index.parent / file))
     for name, file in places.items():
         if name not in tensors:
             raise CheckpointError(f"{index} places tensor {name!r} in {file!r}, which does not hold it")
     return tensors
 
 
-def _open_file(path: Path) -> dict[str, StoredTensor]:
+def open_file(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of one file. Raises `CheckpointError` when it is truncated or no weight file at all."""
     return _open_safetensors(path) if path.suffix == ".safetensors" else _open_pickle(path)
 
 
