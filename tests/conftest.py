@@ -1,5 +1,6 @@
 """What tests of several rooms share: a small model that was really trained, and the real data."""
 
+import importlib.util
 import itertools
 import json
 import os
@@ -85,3 +86,13 @@ def shared_data() -> Path:
     if os.environ.get("CI"):
         pytest.fail(f"SENSORIUM_DATA names no folder ({mirror!r}): CI tests read the real sources")
     pytest.skip("SENSORIUM_DATA names no local mirror of the sources")
+
+
+@pytest.fixture(scope="session")
+def world_extra() -> None:
+    """The extra `world`; without it a test is skipped, but never in CI."""
+    missing = [name for name in ("espeakng_loader", "sklearn") if importlib.util.find_spec(name) is None]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"{', '.join(missing)} of the extra world is missing: CI tests hear and read the generated world")
+    if missing:
+        pytest.skip(f"{', '.join(missing)} of the extra world is not installed")
