@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sensorium.config import ModelConfig, SamplingConfig
+from sensorium.data.media_files import media_kind
 from sensorium.errors import ConfigError, DataError, RequestError
 from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
 from sensorium.inference.engine import Engine
@@ -298,8 +298,8 @@ def _part(given: str | Path | Part) -> Part:
     if isinstance(given, str):
         return Text(given)
     if isinstance(given, Path):
-        kind = (mimetypes.guess_type(given.name)[0] or "").partition("/")[0]
-        if kind not in ("image", "audio"):
+        kind = media_kind(given.name)
+        if kind is None:
             raise RequestError(
                 f"{given} is by its name no picture or recording (say which: Image(path=…), Audio(path=…))"
             )

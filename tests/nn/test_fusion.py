@@ -174,7 +174,8 @@ def test_learned_positions_are_added_to_features_too() -> None:
     model.decoder.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     with torch.no_grad():
         model.hidden_states(ids, media)
-        assert media.images is not None and model.decoder.embeddings.position is not None
+        assert media.images is not None
+        assert model.decoder.embeddings.position is not None
         expected = model.see(media.images)[0] + model.decoder.embeddings.position.weight[3:7]
     torch.testing.assert_close(seen[0][0, 3:7], expected)
 
@@ -227,7 +228,8 @@ def test_each_branch_of_decision_is_blind_to_the_other_medium() -> None:
     other = Media(media.images + 1, media.image_places, media.audio, media.audio_frames, media.audio_places)
     with torch.no_grad():
         before, after = model.hidden_states(ids, media), model.hidden_states(ids, other)
-    assert isinstance(before, Branches) and isinstance(after, Branches)
+    assert isinstance(before, Branches)
+    assert isinstance(after, Branches)
     moved = (before.states - after.states).abs().amax((1, 2, 3))
     assert moved[[0, 2]].max() < 1e-5
     assert moved[1] > 0.1

@@ -144,7 +144,7 @@ class DecisionFusion(Fusion):
             at=at,
             hidden=hidden,
         )
-        states = states.unflatten(0, (len(branches), rows))  # (branches, batch, time, dim)
+        states = states.view(len(branches), rows, *states.shape[1:])  # (branches, batch, time, dim)
         return Branches(states, self._log_weights(states, branches, shown))
 
     def scores(self, decoder: Transformer, states: States) -> Tensor:
@@ -163,7 +163,7 @@ class DecisionFusion(Fusion):
         weights = states.log_weights.flatten(1, 2)[:, learned]
         wanted = targets.flatten()[learned]
         rows = max(16, _CHUNK_SCORES // (len(flat) * decoder.config.vocab_size))
-        chunks = zip(flat.split(rows, 1), weights.split(rows, 1), wanted.split(rows), strict=True)
+        chunks = zip(torch.split(flat, rows, 1), torch.split(weights, rows, 1), torch.split(wanted, rows), strict=True)
         losses = [checkpoint(_mixture_loss, decoder, *chunk, use_reentrant=False) for chunk in chunks]
         return torch.stack(losses).sum()
 

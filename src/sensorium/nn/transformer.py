@@ -207,7 +207,7 @@ class Transformer(Stack):
         if not self.config.tie_embeddings:
             nn.init.normal_(self.head.weight, std=0.02, generator=generator)
 
-    def forward(  # type: ignore[override] # token ids in, where a stack takes hidden states
+    def forward(
         self,
         input_ids: Tensor,
         *,
