@@ -104,7 +104,9 @@ def _json_lines(make: _Make) -> Reader:
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-def _storybook_page(page: Any, _: DataFile, __: Collection[str]) -> _Row:
+def _storybook_page(page: Any, _: DataFile, __: Collection[str]) -> _Row | None:
+    if not page["text"].strip():
+        return None  # a page of pictures alone
     return _Row(page["image"], text_content(page["text"]), group=f"story {page['story']}")
 
 
@@ -124,7 +126,8 @@ def _statement(item: Any, file: DataFile, _: Collection[str]) -> _Row:
     """A sentence of NLVR that is true or false of its picture; the file's folder names the split."""
     split = file.path.parent.name
     name = f"{split}/images/{item['directory']}/{split}-{item['identifier']}-0.png"
-    return _Row(name, item["label"], question=file.options["prompt"].format(text_content(item["sentence"]).strip()))
+    sentence = text_content(item["sentence"]).strip().rstrip(".")
+    return _Row(name, text_content(item["label"]), question=f"{sentence}. {file.options['prompt']}")
 
 
 def _idx_pictures(file: DataFile) -> Iterator[Content | DataError]:

@@ -23,9 +23,9 @@ class SourceItem(Config):
 
     `sha256` is the file's, or for a folder the digest of its listing (see `listing_digest`). `url` is where the
     single file can be had from its origin; null when it was extracted or regrouped from it. `format` is null for what
-    is no text of its own. Items with `default` false are read only when `include` names them. `needs` is another
-    item that the format reads along with this one. `holds_names`: its records have names of their own, such as the
-    members of an archive, that the globs of `include` reach.
+    is no data of its own. Items with `default` false are read only when `include` names them. `needs` is another
+    item (or, as a glob, several) that the format reads along with this one. `holds_names`: its records have names of
+    their own, such as the members of an archive, that the globs of `include` reach.
     """
 
     path: str
@@ -82,7 +82,7 @@ class Source(Config):
         """Names (below the source's folder) and paths of the files of one item; see `fetch`."""
         path = self._have(item)
         for other in self.items:
-            if other.path == item.needs:
+            if item.needs is not None and fnmatch(other.path, item.needs):
                 self._have(other)
         if not item.is_folder:
             return [(item.path, path)]
