@@ -6,15 +6,21 @@ import numpy as np
 
 from sensorium.config import nearest
 from sensorium.data.world.talk.captions import caption
-from sensorium.data.world.talk.hearing import dictation, digits, spoken_vqa
+from sensorium.data.world.talk.chats import chat
+from sensorium.data.world.talk.fusing import FUSED
+from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa
+from sensorium.data.world.talk.making import draw, edit, speak
 from sensorium.data.world.talk.places import detect, point
 from sensorium.data.world.talk.questions import vqa
+from sensorium.data.world.talk.refusals import refuse
+from sensorium.data.world.talk.school import arithmetic, instruct
 from sensorium.data.world.talk.setting import Maker, Setting
+from sensorium.data.world.talk.telling import story, summarise, translate
 from sensorium.data.world.talk.types import LANGUAGES, Language, Piece, Seen, Spoken, Talk, Turn
 from sensorium.data.world.talk.weather import weather
 from sensorium.errors import ConfigError
 
-__all__ = ["KINDS", "LANGUAGES", "Language", "Piece", "Seen", "Spoken", "Talk", "Turn", "make_talk"]
+__all__ = ["KINDS", "LANGUAGES", "WRITTEN", "Language", "Piece", "Seen", "Spoken", "Talk", "Turn", "make_talk"]
 
 KINDS: dict[str, Maker] = {
     "caption": caption,
@@ -25,7 +31,21 @@ KINDS: dict[str, Maker] = {
     "dictation": dictation,
     "spoken_vqa": spoken_vqa,
     "digits": digits,
+    "speaker": speaker,
+    "arithmetic": arithmetic,
+    "instruct": instruct,
+    "story": story,
+    "translate": translate,
+    "summarise": summarise,
+    "chat": chat,
+    "refuse": refuse,
+    **FUSED,
+    "draw": draw,
+    "edit": edit,
+    "speak": speak,
 }
+# What is talked about when no kinds are named: every sort once, those with answers in words.
+WRITTEN = tuple(kind for kind in KINDS if not kind.startswith("fuse_") and kind not in ("draw", "edit", "speak"))
 
 
 def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str) -> Talk:

@@ -1,17 +1,18 @@
 """Talks that must be heard: dictation, spoken questions, spoken and written digits, and who is speaking.
 
 Facts of `dictation`: `transcript`. Of `spoken_vqa`: `question`, `answer`, `transcript`. Of `digits`: `digits`, `source`
-("picture", "speech" or "both"), `answer`. Of `speaker`: `question` ("who" or "same"), `answer`.
+("picture", "speech" or "both"), `answer`. Of `speaker`: `question` ("who", "same", "person"), `answer`.
 """
 
 from __future__ import annotations
 
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.questions import asked_scene, question_facts
-from sensorium.data.world.talk.sentences import heard_sentence
+from sensorium.data.world.talk.sentences import heard_sentence, thing_statement
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, sentence_side
-from sensorium.data.world.talk.types import Piece, Seen, Talk
+from sensorium.data.world.talk.types import Piece, Seen, Spoken, Talk
 from sensorium.data.world.things import MAX_DIGITS
+from sensorium.data.world.voices import voice_of
 
 DICTATION = Phrases(
     en=(
@@ -70,6 +71,93 @@ DIGITS = Phrases(
 )
 
 
+WHO = Phrases(
+    en=(
+        "who is speaking?",
+        "who is speaking now?",
+        "who said this?",
+        "who says that?",
+        "whose voice is this?",
+        "whose voice do you hear?",
+        "which of them is speaking?",
+        "who is it that speaks?",
+        "do you know who is speaking?",
+        "by whom was this said?",
+    ),
+    zh=(
+        "谁在说话？",
+        "现在谁在说话？",
+        "这是谁说的？",
+        "说话的是谁？",
+        "这是谁的声音？",
+        "你听到谁的声音？",
+        "他们中谁在说话？",
+        "是谁在说话？",
+        "你知道谁在说话吗？",
+        "这句话是谁说的？",
+    ),
+)
+SAME = Phrases(
+    en=(
+        "is this the same speaker?",
+        "are these the same speaker?",
+        "is it the same voice?",
+        "are the two voices the same?",
+        "is one person speaking both times?",
+        "do you hear the same person twice?",
+        "are both said by the same person?",
+        "is the same person speaking?",
+        "are these two of one person?",
+        "is the speaker the same both times?",
+    ),
+    zh=(
+        "是同一个人吗？",
+        "是同一个人在说话吗？",
+        "两次是同一个人吗？",
+        "这是同一个声音吗？",
+        "两个声音一样吗？",
+        "这两段是同一个人说的吗？",
+        "说话的是同一个人吗？",
+        "你听到的是同一个人吗？",
+        "两段录音是一个人吗？",
+        "两次说话的人一样吗？",
+    ),
+)
+PERSON = Phrases(
+    en=(
+        "is a man or a woman speaking?",
+        "is a woman or a man speaking?",
+        "is this a man or a woman?",
+        "do you hear a man or a woman?",
+        "is the speaker a man or a woman?",
+        "is it the voice of a man or a woman?",
+        "is this said by a man or a woman?",
+        "does a man or a woman speak?",
+        "would you say this is a man or a woman?",
+        "a man or a woman, who is speaking?",
+    ),
+    zh=(
+        "是男人还是女人在说话？",
+        "说话的是男人还是女人？",
+        "这是男人还是女人？",
+        "你听到的是男人还是女人？",
+        "是女人还是男人在说话？",
+        "这是男人还是女人的声音？",
+        "说这句话的是男人还是女人？",
+        "声音是男人的还是女人的？",
+        "你觉得是男人还是女人？",
+        "男人还是女人在说话？",
+    ),
+)
+NAMES = {
+    "en": ("Anna", "Ben", "Clara", "David", "Emma", "Frank"),
+    "zh": ("小明", "小红", "小李", "小王", "小张", "小陈"),
+}
+_THIS_IS = {"en": "This is {}.", "zh": "这是{}。"}
+_PERSONS = {"en": {"man": "man", "woman": "woman"}, "zh": {"man": "男人", "woman": "女人"}}
+_SAME = {"en": ("different", "same"), "zh": ("不同", "相同")}
+
+
 def dictation(setting: Setting) -> Talk:
     """A recording, with or without the request to write it down; the answer is the sentence as it is spelled."""
     text = heard_sentence(setting)
@@ -99,6 +187,51 @@ def digits(setting: Setting) -> Talk:
     answer = " ".join(map(str, values))
     facts = {"digits": values, "source": source, "answer": answer}
     return setting.talk("digits", setting.arranged(*pieces), answer, facts)
+
+
+def speaker(setting: Setting) -> Talk:
+    """Who of two is speaking, whether two recordings are of one speaker, or whether it is a man or a woman."""
+    return setting.pick((_who, _same, _person))(setting)
+
+
+def _who(setting: Setting) -> Talk:
+    voices, names = _two_voices(setting), setting.dice.sample(NAMES[setting.language], 2)
+    chosen = setting.dice.randrange(2)
+    pieces: list[Piece] = []
+    for name, voice in zip(names, voices, strict=True):
+        pieces += [_THIS_IS[setting.language].format(name), _something(setting, voice)]
+    pieces += [setting.say(WHO), _something(setting, voices[chosen])]
+    return setting.talk("speaker", pieces, names[chosen], {"question": "who", "answer": names[chosen]})
+
+
+def _same(setting: Setting) -> Talk:
+    one, other = _two_voices(setting)
+    same = setting.chance(0.5)
+    pieces: list[Piece] = [_something(setting, one), _something(setting, one if same else other), setting.say(SAME)]
+    answer = _SAME[setting.language][same]
+    return setting.talk("speaker", pieces, answer, {"question": "same", "answer": answer})
+
+
+def _person(setting: Setting) -> Talk:
+    names = _PERSONS[setting.language]
+    while (person := voice_of(voice := setting.voice(), setting.split).person) not in names:
+        pass
+    pieces = setting.arranged(_something(setting, voice), setting.say(PERSON))
+    return setting.talk("speaker", pieces, names[person], {"question": "person", "answer": names[person]})
+
+
+def _two_voices(setting: Setting) -> tuple[int, int]:
+    """Two speakers that differ by more than the pitch."""
+    one = setting.voice()
+    while True:
+        other = setting.voice()
+        if voice_of(one, setting.split).variant != voice_of(other, setting.split).variant:
+            return one, other
+
+
+def _something(setting: Setting, voice: int) -> Spoken:
+    """Some words, no matter which."""
+    return setting.speak(thing_statement(setting)[setting.language], voice)
 
 
 def _draw_digits(setting: Setting) -> list[int]:

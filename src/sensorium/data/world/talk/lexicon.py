@@ -92,6 +92,13 @@ def counted(count: int, colour: str, kind: str, language: Language) -> str:
     return article(name) if count == 1 else f"{NUMBERS_EN[count]} {name}"
 
 
+def counted_more(count: int, colour: str, kind: str, language: Language) -> str:
+    """Some things beside those already named: "one more red apple", "另外一个红色的苹果"."""
+    if language == "zh":
+        return f"另外{counted(count, colour, kind, language)}"
+    return f"{NUMBERS_EN[count]} more {coloured(colour, kind, language, count)}"
+
+
 def listing(items: Sequence[str], language: Language) -> str:
     """Several things in a row: "a, b and c", "a、b和c"."""
     if len(items) < 2:
@@ -103,7 +110,14 @@ def listing(items: Sequence[str], language: Language) -> str:
 
 def contents(scene: Scene) -> list[Counted]:
     """The things of a scene counted by colour and kind, in the order in which they are always named."""
-    counts = Counter((thing.colour, thing.kind) for thing in scene.things)
+    return added((1, thing.colour, thing.kind) for thing in scene.things)
+
+
+def added(things: Iterable[Counted]) -> list[Counted]:
+    """Counted things with equal ones added up, in the order in which they are always named."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for count, colour, kind in things:
+        counts[colour, kind] += count
     order = sorted(counts, key=lambda pair: (_KIND_ORDER[pair[1]], _COLOUR_ORDER[pair[0]]))
     return [(counts[pair], *pair) for pair in order]
 

@@ -58,7 +58,14 @@ class Claims:
 
 
 def claims_for(
-    setting: Setting, values: Sequence[str], *, seen: bool, heard: bool, read: bool, agree: float = 0.5
+    setting: Setting,
+    values: Sequence[str],
+    *,
+    seen: bool,
+    heard: bool,
+    read: bool,
+    agree: float = 0.5,
+    scattered: float = 0.2,
 ) -> Claims:
     """Claims of the senses present: often at one, sometimes with one wrong, rarely all different.
 
@@ -68,13 +75,14 @@ def claims_for(
         seen: whether the picture claims.
         heard: whether the voice claims.
         read: whether the text claims.
-        agree: how often they are at one; otherwise three have one wrong in four of five cases.
+        agree: how often they are at one; otherwise one is wrong.
+        scattered: how often three that are not at one differ all.
     """
     senses = [sense for sense, there in zip(_SENSES, (seen, heard, read), strict=True) if there]
     truth, second, third = setting.dice.sample(list(values), 3)
     claimed = dict.fromkeys(senses, truth)
     if len(senses) > 1 and not setting.chance(agree):
         claimed[setting.pick(senses)] = second
-        if len(senses) == 3 and setting.chance(0.2):
+        if len(senses) == 3 and setting.chance(scattered):
             claimed |= dict(zip(senses, (truth, second, third), strict=True))
     return Claims(**claimed)

@@ -129,8 +129,9 @@ def detect(setting: Setting) -> Talk:
 
 def point(setting: Setting) -> Talk:
     """A picture and a request to point to one thing."""
-    theme = "mixed" if setting.chance(0.15) else "things"
-    scene = setting.scene(theme, setting.groups(*(1,) * (1 + setting.dice.randrange(3))))
+    n = 1 + setting.dice.randrange(3)
+    theme = "mixed" if n < 3 and setting.chance(0.2) else "things"
+    scene = setting.scene(theme, setting.groups(*(1,) * n))
     thing = setting.pick(single_things(scene))
     language = setting.language
     by_kind = setting.chance(0.5)

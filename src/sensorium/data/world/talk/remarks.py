@@ -124,7 +124,7 @@ REMARKS = {
             "there is thunder and lightning.",
             "a storm is here.",
             "the weather is stormy.",
-            "I hear thunder {now}.",
+            "there is thunder {now}.",
             "there is lightning in the sky.",
             "a big storm is coming down.",
         ),

@@ -43,7 +43,7 @@ _STORIES: tuple[dict[str, str], ...] = (
 
 def thing_sentence(setting: Setting) -> Both:
     """A statement about things of a colour, in both languages."""
-    return setting.pick((_statement, _statement, _relation, _story))(setting)
+    return setting.pick((thing_statement, thing_statement, _relation, _story))(setting)
 
 
 def heard_sentence(setting: Setting) -> str:
@@ -58,7 +58,8 @@ def heard_sentence(setting: Setting) -> str:
             return text
 
 
-def _statement(setting: Setting) -> Both:
+def thing_statement(setting: Setting) -> Both:
+    """That there are things of some counts and colours, in both languages."""
     pairs = setting.pairs(1 + setting.chance(0.4))
     things = [(1 + setting.dice.randrange(5), *pair) for pair in pairs]
     return _filled(setting.pick(_STATEMENTS), lambda language: {"things": lexicon.things_phrase(things, language)})

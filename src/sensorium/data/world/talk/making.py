@@ -1,0 +1,210 @@
+"""Talks whose answers are shown or spoken: pictures to draw, edits to make, words to say aloud.
+
+Facts of `draw`: `things`, `weather`, `time`. Of `edit`: those of the picture after, `edit` (the sort of change) and
+`before` (those of the picture before). Of `speak`: `transcript`, and `question` where one was asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sensorium.data.world.scene import HORIZON, Group, Scene, place_things
+from sensorium.data.world.splits import pairs
+from sensorium.data.world.talk import lexicon
+from sensorium.data.world.talk.captions import describe, scene_facts
+from sensorium.data.world.talk.questions import asked_scene, single_things
+from sensorium.data.world.talk.sentences import heard_sentence
+from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown, speakable
+from sensorium.data.world.talk.types import Piece, Seen, Spoken, Talk, Turn
+from sensorium.data.world.things import COLOURS, TIMES, WEATHERS
+
+VOICE = 0  # whose voice answers
+
+DRAW = Phrases(
+    en=(
+        "draw {what}.",
+        "draw me {what}.",
+        "paint {what}.",
+        "paint me {what}.",
+        "make a picture of {what}.",
+        "draw a picture of {what}.",
+        "show me {what}.",
+        "create a picture with {what}.",
+        "give me a picture of {what}.",
+        "let me see {what}.",
+    ),
+    zh=(
+        "画{what}。",
+        "给我画{what}。",
+        "画一张图：{what}。",
+        "画出{what}。",
+        "做一张有{what}的图片。",
+        "给我看{what}。",
+        "生成一张图片：{what}。",
+        "画一幅画，{what}。",
+        "帮我画{what}。",
+        "让我看看{what}。",
+    ),
+    openings=REQUESTS,
+)
+RECOLOUR = Phrases(
+    en=(
+        "make the {thing} {colour}.",
+        "paint the {thing} {colour}.",
+        "turn the {thing} {colour}.",
+        "colour the {thing} {colour}.",
+    ),
+    zh=("把{thing}变成{colour}。", "把{thing}涂成{colour}。", "让{thing}变成{colour}。", "把{thing}改成{colour}。"),
+    openings=REQUESTS,
+)
+REMOVE = Phrases(
+    en=("remove the {thing}.", "take away the {thing}.", "delete the {thing}.", "take the {thing} out of the picture."),
+    zh=("去掉{thing}。", "拿走{thing}。", "删除{thing}。", "把{thing}从图里去掉。"),
+    openings=REQUESTS,
+)
+ADD = Phrases(
+    en=(
+        "add {what}.",
+        "put {what} into the picture.",
+        "draw {what} too.",
+        "put {what} in too.",
+        "paint {what} as well.",
+        "let there be {what} too.",
+    ),
+    zh=(
+        "加上{what}。",
+        "再画{what}。",
+        "在图里放{what}。",
+        "再加{what}。",
+        "添上{what}。",
+        "在画里加{what}。",
+        "多画{what}。",
+    ),
+    openings=REQUESTS,
+)
+RESKY = Phrases(
+    en=("make it {what}.", "change it into {what}.", "turn it into {what}.", "let it be {what}."),
+    zh=("变成{what}。", "改成{what}。", "让它变成{what}。", "换成{what}。"),
+    openings=REQUESTS,
+)
+ALOUD = Phrases(
+    en=(
+        "answer aloud.",
+        "speak the answer.",
+        "say the answer aloud.",
+        "tell me the answer in your voice.",
+        "let me hear the answer.",
+        "answer with your voice.",
+    ),
+    zh=("大声回答。", "说出答案。", "用声音回答。", "让我听到答案。", "把答案说出来。", "开口回答。"),
+    openings=REQUESTS,
+)
+READ = Phrases(
+    en=(
+        "say: {text}",
+        "read aloud: {text}",
+        "speak these words: {text}",
+        "read this out: {text}",
+        "let me hear: {text}",
+    ),
+    zh=(
+        "说：{text}",
+        "朗读：{text}",
+        "念出这句话：{text}",
+        "读一读：{text}",
+        "读出来：{text}",
+        "念一念：{text}",
+        "大声说：{text}",
+        "开口说：{text}",
+    ),
+    openings=REQUESTS,
+)
+
+
+def draw(setting: Setting) -> Talk:
+    """A request, written or spoken, and the picture that it asks for."""
+    theme = setting.dice.choices(("things", "mixed", "sky"), (0.6, 0.25, 0.15))[0]
+    spoken = setting.chance(0.3)
+    while True:
+        scene = setting.scene(theme)
+        text = setting.say(DRAW, what=describe(scene, setting.language))
+        if not spoken or speakable(text, setting.language):
+            break
+    asked: Piece = setting.speak(text) if spoken else text
+    turns = (Turn("user", (asked,)), Turn("assistant", (Seen(scene),)))
+    return Talk("draw", setting.language, turns, scene_facts(scene))
+
+
+def edit(setting: Setting) -> Talk:
+    """A picture, a change to make, and the picture after it."""
+    sort = setting.pick(tuple(_EDITS))
+    while True:
+        before = setting.scene("mixed" if sort == "sky" or setting.chance(0.3) else "things", _few(setting))
+        changed = _EDITS[sort](setting, before)
+        if changed is not None:
+            break
+    text, after = changed
+    turns = (Turn("user", setting.arranged(*shown(before, text))), Turn("assistant", (Seen(after),)))
+    return Talk("edit", setting.language, turns, {"edit": sort, "before": scene_facts(before), **scene_facts(after)})
+
+
+def _few(setting: Setting) -> list[Group]:
+    return [Group(1, *pair, size="small") for pair in setting.pairs(1 + setting.dice.randrange(2))]
+
+
+def _recolour(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
+    thing = setting.pick(single_things(scene))
+    colours = [colour for colour in COLOURS if colour != thing.colour]
+    if setting.split == "train":
+        colours = [colour for colour in colours if (colour, thing.kind) in pairs("train")]
+    colour = setting.pick(colours)
+    things = tuple(replace(other, colour=colour) if other is thing else other for other in scene.things)
+    name = lexicon.noun(thing.kind, setting.language)
+    text = setting.say(RECOLOUR, thing=name, colour=lexicon.colour_word(colour, setting.language))
+    return text, replace(scene, things=things)
+
+
+def _remove(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
+    if len(scene.things) < 2:
+        return None
+    thing = setting.pick(single_things(scene))
+    left = tuple(other for other in scene.things if other is not thing)
+    return setting.say(REMOVE, thing=lexicon.noun(thing.kind, setting.language)), replace(scene, things=left)
+
+
+def _add(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
+    (pair,) = setting.pairs(1)
+    crowded = scene.weather is not None and len(scene.things) > 1
+    if crowded or any(thing.kind == pair[1] for thing in scene.things):
+        return None
+    top = HORIZON if scene.weather else 0.0
+    new = place_things(setting.rng, [Group(1, *pair, size="small")], beside=scene.things, top=top)
+    text = setting.say(ADD, what=lexicon.counted(1, *pair, setting.language))
+    return text, replace(scene, things=scene.things + new)
+
+
+def _resky(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
+    weather, time = setting.pick(WEATHERS), setting.pick(TIMES)
+    if (weather, time) == (scene.weather, scene.time):
+        return None
+    sky = lexicon.caption((), weather, time, setting.language)
+    return setting.say(RESKY, what=sky), replace(scene, weather=weather, time=time)
+
+
+_EDITS = {"colour": _recolour, "remove": _remove, "add": _add, "sky": _resky}
+
+
+def speak(setting: Setting) -> Talk:
+    """A question about a picture, or a sentence to read; the answer is written and said."""
+    facts: dict[str, str] = {}
+    if setting.chance(0.5):
+        scene, question = asked_scene(setting, spoken=True)
+        asked = setting.speak(question.text) if setting.chance(0.5) else question.text
+        pieces, answer = setting.arranged(Seen(scene), asked, setting.say(ALOUD)), question.answer
+        facts["question"] = question.sort
+    else:
+        answer = heard_sentence(setting)
+        pieces = (setting.say(READ, text=answer),)
+    said = Spoken(answer, setting.language, VOICE)
+    turns = (Turn("user", pieces), Turn("assistant", (answer, said)))
+    return Talk("speak", setting.language, turns, facts | {"transcript": answer})

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from sensorium.data.world.talk import LANGUAGES, Seen, Spoken, lexicon, make_talk
+from sensorium.data.world.talk.majority import Claims
+
+
+def drawn(kind, language, split="train", n=600):
+    return [make_talk(kind, np.random.default_rng([4, i]), language=language, split=split) for i in range(n)]
+
+
+def shown_value(scene):
+    if scene.digits:
+        return str(scene.digits[0])
+    return scene.weather or f"{scene.things[0].colour} {scene.things[0].kind}"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_the_answer_is_the_majority_or_the_doubt(language, split):
+    cases = set()
+    for talk in drawn("fuse", language, split):
+        facts = talk.facts
+        claims = Claims(facts["seen"], facts["heard"], facts["read"])
+        assert facts["truth"] == claims.majority
+        assert facts["case"] == claims.case
+        assert talk.answer == facts["answer"]
+        parts = talk.turns[0].parts
+        assert [shown_value(part.scene) for part in parts if isinstance(part, Seen)] == [facts["seen"]] * bool(
+            claims.seen
+        )
+        assert sum(isinstance(part, Spoken) for part in parts) == bool(claims.heard)
+        if facts["attribute"] == "thing":
+            found = lexicon.attributes(talk.answer, language)
+            believed = [claims.majority] if claims.majority else claims.present.values()
+            assert found == {f"1 {value}" for value in believed}
+        if claims.majority is None:
+            assert talk.answer.startswith(("I ", "我"))
+        cases.add((facts["case"], facts["truth"] is None))
+    assert cases == {("agree", False), ("miss", False), ("contradict", False), ("contradict", True)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "absent"), [("fuse_no_picture", "seen"), ("fuse_no_voice", "heard"), ("fuse_no_text", "read")]
+)
+def test_one_sense_may_be_missing(kind, absent):
+    for talk in drawn(kind, "en", n=50):
+        assert [sense for sense in ("seen", "heard", "read") if talk.facts[sense] is None] == [absent]
+        assert talk.facts["truth"] is not None
+
+
+def test_one_sense_may_contradict_the_two_others():
+    wrong = set()
+    for talk in drawn("fuse_contradict", "en", n=100):
+        senses = {sense: talk.facts[sense] for sense in ("seen", "heard", "read")}
+        assert list(senses.values()).count(talk.facts["truth"]) == 2
+        wrong |= {sense for sense, value in senses.items() if value != talk.facts["truth"]}
+    assert wrong == {"seen", "heard", "read"}
+    assert all(talk.facts["case"] == "agree" for talk in drawn("fuse_agree", "zh", n=50))

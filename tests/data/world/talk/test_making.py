@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from sensorium.data.world.talk import LANGUAGES, Seen, Spoken, lexicon, make_talk
+from sensorium.data.world.talk.captions import scene_facts
+
+
+def drawn(kind, language, split="train", n=300):
+    return [make_talk(kind, np.random.default_rng([12, i]), language=language, split=split) for i in range(n)]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_what_is_drawn_is_what_was_asked_for(language, split):
+    for talk in drawn("draw", language, split):
+        (request,), (picture,) = (turn.parts for turn in talk.turns)
+        text = request.text if isinstance(request, Spoken) else request
+        assert (
+            lexicon.attributes(text, language) == lexicon.truth(scene_facts(picture.scene)) == lexicon.truth(talk.facts)
+        )
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_edit_changes_what_it_says_and_nothing_else(split):
+    sorts = set()
+    for talk in drawn("edit", "en", split):
+        (before,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        after = talk.turns[1].parts[0].scene
+        assert scene_facts(before) == talk.facts["before"]
+        assert scene_facts(after) == {name: talk.facts[name] for name in ("things", "weather", "time")}
+        kept = set(before.things) & set(after.things)
+        changes = (len(before.things) - len(kept), len(after.things) - len(kept))
+        sort = talk.facts["edit"]
+        assert changes == {"colour": (1, 1), "remove": (1, 0), "add": (0, 1), "sky": (0, 0)}[sort]
+        assert ((before.weather, before.time) != (after.weather, after.time)) == (sort == "sky")
+        assert (before.seed, before.background) == (after.seed, after.background)
+        sorts.add(sort)
+    assert sorts == {"colour", "remove", "add", "sky"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_spoken_replies_say_what_they_write(language):
+    for talk in drawn("speak", language):
+        text, said = talk.turns[-1].parts
+        assert text == said.text == talk.facts["transcript"]
+        assert said.language == language

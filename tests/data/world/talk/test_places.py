@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorium.data.world.talk import LANGUAGES, Seen, make_talk
+from sensorium.data.world.talk.places import BINS, location, read_boxes
+
+
+def drawn(kind, language, split="train", n=500):
+    return [make_talk(kind, np.random.default_rng([6, i]), language=language, split=split) for i in range(n)]
+
+
+@given(st.floats(0, 1))
+def test_a_location_is_the_bin_of_its_share(value):
+    token = location(value)
+    assert token == f"<loc{int(token[4:6]):02d}>"
+    assert abs((int(token[4:6]) + 0.5) / BINS - value) <= 0.5 / BINS + 1e-12
+
+
+def test_a_box_is_written_as_four_locations():
+    assert "".join(map(location, (0.05, 0.16, 0.32, 0.49))) == "<loc03><loc10><loc20><loc31>"
+    assert location(-0.1) == "<loc00>"
+    assert location(1.0) == "<loc63>"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_boxes_are_those_of_the_scene_from_left_to_right(language, split):
+    for talk in drawn("detect", language, split):
+        (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        truth = [[thing.kind, *thing.box] for thing in scene.things]
+        boxes = talk.facts["boxes"]
+        assert all(box in truth for box in boxes)
+        assert [box[1] for box in boxes] == sorted(box[1] for box in boxes)
+        read = read_boxes(talk.answer)
+        assert [box[0] for box in read] == [box[0] for box in boxes]
+        for found, box in zip(read, boxes, strict=True):
+            assert np.allclose(found[1:], box[1:], atol=0.5 / BINS + 1e-9)
+        assert talk.answer.count(";") == max(len(boxes) - 1, 0)
+        if not boxes:
+            assert talk.answer in ("none", "没有")
+
+
+def test_reading_boxes_leaves_what_is_none():
+    assert read_boxes("none") == []
+    assert read_boxes("apple<loc03><loc10><loc20>") == []
+    ((kind, *box),) = read_boxes("unicorn<loc00><loc00><loc63><loc63>")
+    assert kind == "unicorn"
+    assert box == [0.5 / 64, 0.5 / 64, 63.5 / 64, 63.5 / 64]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_points_lie_within_their_box(language):
+    for talk in drawn("point", language, n=200):
+        x0, y0, x1, y1 = talk.facts["box"]
+        x, y = talk.facts["point"]
+        assert x0 < x < x1
+        assert y0 < y < y1
+        assert talk.answer.endswith(location(x) + location(y))
