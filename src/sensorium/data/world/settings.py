@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from sensorium.config import Config, nearest
-from sensorium.data.world.talk import KINDS, LANGUAGES, Language
+from sensorium.data.world.talk import KINDS, LANGUAGES, WRITTEN, Language
 
 
 class WorldSpec(Config):
@@ -38,6 +38,6 @@ class WorldSpec(Config):
     @property
     def shares(self) -> dict[str, float]:
         """Each kind with its share; they add up to 1."""
-        kinds = self.kinds or dict.fromkeys(KINDS, 1.0)
+        kinds = self.kinds or dict.fromkeys(WRITTEN, 1.0)
         total = sum(kinds.values())
         return {name: share / total for name, share in kinds.items()}
