@@ -21,7 +21,7 @@ from sensorium.data.world.talk import Seen, Spoken, Talk
 from sensorium.errors import DataError
 from sensorium.messages import Audio, Image, Message, Part
 
-_TRIES = 200  # talks looked through for one that holds what is asked for
+_TRIES = 50  # talks looked through for one that holds what is asked for
 
 
 def show(world: World, n: int, path: Path) -> Path:

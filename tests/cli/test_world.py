@@ -1,0 +1,133 @@
+"""`sensorium world`: what is written is what the world holds."""
+
+import csv
+import io
+import json
+import sys
+import wave
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sensorium.data.spec import DatasetSpec
+from sensorium.data.streams import record_stream
+from sensorium.data.world import espeak
+from sensorium.data.world.export import described
+from sensorium.data.world.settings import WorldSpec
+from sensorium.data.world.source import World
+
+
+def test_show_writes_a_contact_sheet(cli, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    arguments = ("--kind", "caption", "--kind", "vqa", "--size", "32", "--language", "en")
+    assert cli("world", "--show", 6, out, *arguments).out == f"{out}\n"
+    sheet = Image.open(out)
+    assert sheet.width > 3 * 176
+    assert len(sheet.getcolors(2**20)) > 100
+    again = tmp_path / "again.png"
+    cli("world", "--show", 6, again, *arguments)
+    assert again.read_bytes() == out.read_bytes()
+    cli("world", "--show", 6, again, *arguments, "--seed", "1")
+    assert again.read_bytes() != out.read_bytes()
+
+
+@pytest.mark.usefixtures("world_extra")
+def test_listen_writes_recordings_with_their_texts(cli, tmp_path: Path) -> None:
+    folder = tmp_path / "voices"
+    assert cli("world", "--listen", folder, "--count", 4, "--kind", "dictation", "--language", "zh").code == 0
+    rows = list(csv.DictReader((folder / "metadata.csv").open(encoding="utf-8", newline="")))
+    assert [row["file_name"] for row in rows] == [f"{number:05d}.wav" for number in range(4)]
+    world = World(WorldSpec(kinds={"dictation": 1}, languages=("zh",)), "train")
+    said = [piece.text for number in range(4) for piece in _heard(world.talk(number).turns[0].parts)]
+    assert [row["text"] for row in rows] == said
+    assert {row["language"] for row in rows} == {"zh"}
+    with wave.open(str(folder / "00003.wav")) as file:
+        assert file.getframerate() == 16_000
+        assert file.getnframes() > 8_000
+
+
+@pytest.mark.usefixtures("world_extra")
+def test_what_listen_writes_is_read_as_a_data_set(cli, tmp_path: Path) -> None:
+    cli("world", "--listen", tmp_path / "voices", "--count", 3, "--kind", "dictation", "--language", "en")
+    records = list(record_stream(DatasetSpec(path=tmp_path / "voices"), shuffle=False, repeat=False))
+    rows = list(csv.DictReader((tmp_path / "voices" / "metadata.csv").open(encoding="utf-8", newline="")))
+    assert [record.content[-1].text for record in records] == [row["text"] for row in rows]
+
+
+def test_talk_prints_conversations_with_their_facts(cli) -> None:
+    lines = cli("world", "--talk", 3, "--kind", "vqa", "--language", "en", "--split", "validation").out.splitlines()
+    world = World(WorldSpec(kinds={"vqa": 1}, languages=("en",)), "validation")
+    assert [json.loads(line) for line in lines] == [
+        json.loads(json.dumps(described(world.talk(number)))) for number in range(3)
+    ]
+    first = json.loads(lines[0])
+    assert first["kind"] == "vqa"
+    assert first["messages"][-1]["role"] == "assistant"
+    assert {"type": "image"}.items() <= first["messages"][0]["content"][0].items()
+
+
+@pytest.mark.usefixtures("world_extra")
+def test_an_exported_world_is_read_as_it_was(cli, tmp_path: Path) -> None:
+    folder = tmp_path / "talks"
+    arguments = ("--kind", "caption", "--kind", "spoken_vqa", "--size", "32")
+    assert cli("world", "--export", folder, "--count", 6, *arguments).out == f"{folder}\n"
+    read = list(record_stream(DatasetSpec(path=folder), shuffle=False, repeat=False))
+    made = DatasetSpec(world={"kinds": ["caption", "spoken_vqa"], "size": 32}, split="train", limit=6)
+    for stored, record in zip(read, islice(record_stream(made, shuffle=False), 6), strict=True):
+        assert [message.role for message in stored.content] == [message.role for message in record.content]
+        for there, here in zip(_parts(stored), _parts(record), strict=True):
+            assert type(there) is type(here)
+            if hasattr(here, "text"):
+                assert there == here
+            elif there.path.suffix == ".png":
+                assert Image.open(there.path).tobytes() == Image.open(io.BytesIO(here.data)).tobytes()
+            else:
+                assert there.path.read_bytes() == here.data
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "nothing is asked for: give one of --show, --listen, --talk and --export"),
+        (("--talk", "1", "--export", "there"), "--talk and --export do not go together: give one of"),
+        (("--show", "3"), "--show N and the picture file to write go together"),
+        (("--talk", "1", "out.png"), "--show N and the picture file to write go together"),
+        (("--talk", "0"), "greater than or equal to 1, not '0'"),
+        (("--talk", "1", "--kind", "captoin"), "no talk of the kind 'captoin' (did you mean 'caption'?)"),
+        (("--talk", "1", "--language", "fr"), "'fr'"),
+        (("--talk", "1", "--split", "all"), "'all'"),
+        (("--talk", "1", "--size", "9"), "size = 9: Input should be greater than or equal to 16"),
+        (("--show", "3", "out.png", "--kind", "dictation"), "no picture is shown in talks of the kind dictation"),
+        (("--listen", "there", "--kind", "caption"), "nothing is spoken in talks of the kind caption"),
+        (("--show", "1", "out.xyz", "--kind", "caption"), "out.xyz"),
+    ],
+)
+def test_mistakes_are_one_line(
+    refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert why in refused("world", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--listen", "--export"])
+def test_nothing_is_overwritten(refused, tmp_path: Path, option: str) -> None:
+    (tmp_path / "kept.txt").write_text("kept")
+    assert "already exists (name a new folder, or remove it first)" in refused("world", option, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_without_the_extra_the_error_names_it(refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    espeak._installed.cache_clear()
+    assert "pip install 'sensorium[world]'" in refused("world", "--listen", tmp_path / "voices", "--kind", "dictation")
+
+
+def _heard(parts):
+    return [part for part in parts if hasattr(part, "language")]
+
+
+def _parts(record):
+    return [part for message in record.content for part in message.parts]
