@@ -102,7 +102,7 @@ def read_folder(folder: Path) -> TokenizerFiles:
         roles = {role: name for role in _ROLES if (name := _role(named, role, customary[role], known, vocabulary))}
         extra = {_spelling(name) or "" for name in named.get("additional_special_tokens") or ()}
         for name in sorted({*roles.values(), *extra} & vocabulary.keys() - declared):
-            spec["added_tokens"].append(_entry(vocabulary[name], name))
+            spec["added_tokens"].append(added_entry(vocabulary[name], name))
         for entry in spec["added_tokens"]:
             entry["special"] = bool(entry.get("special")) or entry["content"] in {*roles.values(), *extra}
         adds_bos = config.get("add_bos_token")
@@ -144,7 +144,7 @@ def _read_gpt2(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     engine.decoder = decoders.ByteLevel()
     spec: dict[str, Any] = json.loads(engine.to_str())
     extra = read_settings(folder / "added_tokens.json")
-    spec["added_tokens"] = [_entry(int(index), name) for name, index in extra.items()]
+    spec["added_tokens"] = [added_entry(int(index), name) for name, index in extra.items()]
     return spec
 
 
@@ -160,7 +160,7 @@ def _declare(spec: dict[str, Any], decoder: Mapping[str, Any]) -> None:
     for index, declared in decoder.items():
         name = declared["content"]
         if name not in by_name:
-            entries.append(_entry(int(index), name) | {key: declared[key] for key in _FLAGS & declared.keys()})
+            entries.append(added_entry(int(index), name) | {key: declared[key] for key in _FLAGS & declared.keys()})
         elif declared.get("special"):
             by_name[name]["special"] = True
 
@@ -168,8 +168,9 @@ def _declare(spec: dict[str, Any], decoder: Mapping[str, Any]) -> None:
 _FLAGS = {"special", "lstrip", "rstrip", "single_word", "normalized"}
 
 
-def _entry(index: int, name: str) -> dict[str, Any]:
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+def added_entry(index: int, name: str, *, special: bool = True) -> dict[str, Any]:
+    """An entry of `added_tokens`."""
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": special}
     return {"id": index, "content": name, **flags}
 
 

@@ -62,7 +62,7 @@ class Processor:
         stop_ids: Iterable[int] = (),
         config: ModelConfig | None = None,
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.config = tokenizer, config
         self._placeholders = Placeholders(config, tokenizer.control_ids.keys())
         self._tokens = self._placeholders.tokens
         stops = {*stop_ids} | ({tokenizer.eos_id} if tokenizer.eos_id is not None else set())
@@ -79,8 +79,18 @@ class Processor:
 
     def with_config(self, config: ModelConfig) -> Processor:
         """The same for a model of these settings. Raises `ConfigError` when the tokenizer lacks a token for them."""
-        source = None if self.template is None else self.template.source
-        return Processor(self.tokenizer, source, self.stop_ids, config)
+        return Processor(self.tokenizer, self._source, self.stop_ids, config)
+
+    def with_tokenizer(self, tokenizer: Tokenizer) -> Processor:
+        """The same with a tokenizer that has more tokens."""
+        return Processor(tokenizer, self._source, self.stop_ids, self.config)
+
+    def __reduce__(self) -> tuple[type[Processor], tuple[Any, ...]]:
+        return Processor, (self.tokenizer, self._source, self.stop_ids, self.config)
+
+    @property
+    def _source(self) -> str | None:
+        return None if self.template is None else self.template.source
 
     @property
     def stop_ids(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from sensorium.errors import CheckpointError, DataError
 from sensorium.processing.files import TokenizerFiles, one_line
 
 _MAX_IDS = 2**24
+LOCATION = re.compile(r"<loc\d+>")  # a place in a picture: a token, but plain text
 _PRIVATE = range(0xE000, 0xF8FF)
 
 
@@ -38,7 +39,7 @@ class Seal:
     """
 
     def __init__(self, files: TokenizerFiles) -> None:
-        controls = [name for name, entry in files.added.items() if name in files.special or _is_markup(name)]
+        controls = [name for name in files.added if name in files.special or _is_markup(name)]
         if _has_byte_fallback(files.spec):
             controls = [name for name in controls if not re.fullmatch(r"<0x[0-9A-F]{2}>", name)]
         self._names = {name: secret() for name in controls}
@@ -117,7 +118,7 @@ def _prefix(post_processor: Mapping[str, Any]) -> list[int]:
 
 def _is_markup(name: str) -> bool:
     """Whether an added token that is not special acts as a control: it holds more than letters, digits and blanks."""
-    return not all(character.isalnum() or character.isspace() for character in name)
+    return not all(c.isalnum() or c.isspace() for c in name) and not LOCATION.fullmatch(name)
 
 
 def _has_byte_fallback(spec: Mapping[str, Any]) -> bool:

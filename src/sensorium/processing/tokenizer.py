@@ -13,9 +13,9 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from sensorium.errors import CheckpointError, ConfigError, DataError
 from sensorium.processing import pieces
-from sensorium.processing.files import TokenizerFiles, read_folder
+from sensorium.processing.files import TokenizerFiles, added_entry, read_folder
 from sensorium.processing.pieces import PieceReader, StreamDecoder
-from sensorium.processing.seal import Seal
+from sensorium.processing.seal import LOCATION, Seal
 
 __all__ = ["CONTROLS", "TURNS", "StreamDecoder", "Tokenizer", "require_unicode"]
 
@@ -81,12 +81,13 @@ class Tokenizer:
         self._lengths = np.array([len(piece) for piece in self._shown], dtype=np.int64)
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int, *, progress: bool = False) -> Self:
+    def train(cls, texts: Iterable[str], vocab_size: int, *, locations: int = 0, progress: bool = False) -> Self:
         """Learn a byte-level BPE (Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2).
 
         Args:
             texts: the text to learn from, in pieces of any size.
             vocab_size: ids wanted, the 32 controls and 256 bytes included; little text may give fewer.
+            locations: location tokens beyond these, see `with_locations`.
             progress: show a bar on standard error.
 
         Raises:
@@ -118,7 +119,7 @@ class Tokenizer:
             for text in texts:
                 require_unicode(text)
                 seen += len(text)
-                yield text
+                yield LOCATION.sub("", text) if locations else text
 
         engine.train_from_iterator(checked(), trainer)
         if not seen:
@@ -126,7 +127,7 @@ class Tokenizer:
         engine.post_processor = processors.TemplateProcessing(
             single="<|bos|> $A", special_tokens=[("<|bos|>", CONTROLS.index("<|bos|>"))]
         )
-        return cls(TokenizerFiles.of(json.loads(engine.to_str()), _OUR_ROLES))
+        return cls(TokenizerFiles.of(json.loads(engine.to_str()), _OUR_ROLES)).with_locations(locations)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -139,6 +140,45 @@ class Tokenizer:
             CheckpointError: when the files are missing, broken or of an unknown kind.
         """
         return cls(read_folder(Path(folder)))
+
+    def with_locations(self, n: int) -> Self:
+        """The same with `n` tokens for places in a picture, `<loc00>`, `<loc01>` and so on, as its last ids.
+
+        They are plain text, of one token each: a user's words and a model's may hold them.
+        """
+        width = max(2, len(str(n - 1)))
+        return self._with([f"<loc{index:0{width}}>" for index in range(n)], special=False)
+
+    def with_controls(self, names: Iterable[str]) -> Self:
+        """The same with control tokens of these names; those it lacks become its last ids.
+
+        One trained here before pictures and sounds had tokens of their own has them in its reserved ones.
+        """
+        return self._renamed(names)._with(names, special=True)
+
+    def _renamed(self, names: Iterable[str]) -> Self:
+        """The same with the tokens of these names in the places that were kept for them."""
+        kept = {f"<|reserved_{index - len(TURNS)}|>": name for index, name in enumerate(CONTROLS) if name in {*names}}
+        new = {
+            old: name
+            for old, name in kept.items()
+            if self.control_ids.get(old) == CONTROLS.index(name) and name not in self._files.added
+        }
+        if not new or not set(TURNS) <= self.control_ids.keys():
+            return self
+        spec = dict(self._files.spec)
+        spec["added_tokens"] = [entry | {"content": new.get(name, name)} for name, entry in self._files.added.items()]
+        vocabulary = {new.get(piece, piece): index for piece, index in spec["model"]["vocab"].items()}
+        spec["model"] = spec["model"] | {"vocab": vocabulary}
+        return type(self)(TokenizerFiles.of(spec, self._files.roles, adds_bos=self._files.adds_bos))
+
+    def _with(self, names: Iterable[str], *, special: bool) -> Self:
+        missing = [name for name in dict.fromkeys(names) if name not in self._files.added]
+        if not missing:
+            return self
+        added = [added_entry(self.vocab_size + place, name, special=special) for place, name in enumerate(missing)]
+        spec = self._files.spec | {"added_tokens": [*self._files.added.values(), *added]}
+        return type(self)(TokenizerFiles.of(spec, self._files.roles, adds_bos=self._files.adds_bos))
 
     def save(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json`, the same bytes each time.
@@ -212,6 +252,9 @@ class Tokenizer:
         """How many bytes of UTF-8 text the ids stand for; special tokens count nothing."""
         array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), dtype=np.int64)
         return int(self._lengths[array[(array >= 0) & (array < self.vocab_size)]].sum())
+
+    def __reduce__(self) -> tuple[type[Self], tuple[TokenizerFiles]]:
+        return type(self), (self._files,)  # the secret names of its controls are each process's own
 
     def _role(self, *names: str) -> int | None:
         return next((self.control_ids[self.roles[name]] for name in names if name in self.roles), None)
