@@ -93,6 +93,7 @@ def read_siglip_text(found: Settings) -> TransformerConfig:
 
 def part_of(raw: Mapping[str, Any], name: str, where: str) -> Settings:
     """The settings of one half of CLIP or SigLIP, which old files hold twice: the complete ones count."""
+    Settings(raw, where)  # what is refused is refused above the halves as well
     own = raw.get(f"{name}_dict")
     own = raw.get(name) if own is None else own
     if not isinstance(own, Mapping | None):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -167,8 +168,20 @@ def _read_own(folder: Path, config: ModelConfig, dtype: torch.dtype | None, devi
 
 
 def _write_config(path: Path, config: Config) -> None:
-    text = json.dumps(config.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
+    text = json.dumps(_plain(config), indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    """Settings as JSON holds them, without what is left out anyway: None where None is the default."""
+    plain = config.model_dump(mode="json", exclude_none=True)
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            plain[name] = _plain(value)
+        elif value is None and field.default is not None:
+            plain[name] = None
+    return plain
 
 
 def _card(pretrained: Pretrained, origin: str = "") -> str:

@@ -50,8 +50,9 @@ class Embedder(nn.Module):
             self.logit_bias.fill_(FIRST_LOGIT_BIAS)
 
     def scale(self) -> Tensor:
-        """What cosines are multiplied by, at most 100 (CLIP, section 2.5)."""
-        return self.logit_scale.clamp(max=MOST_LOGIT_SCALE).exp()
+        """What cosines are multiplied by: at most 100 (CLIP, section 2.5), without a limit where a bias joins them."""
+        limited = self.logit_scale if self.logit_bias is not None else self.logit_scale.clamp(max=MOST_LOGIT_SCALE)
+        return limited.exp()
 
     def bias(self) -> Tensor | float:
         """What is then added."""
