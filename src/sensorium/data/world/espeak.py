@@ -30,6 +30,7 @@ MAX_CHARACTERS = 2_000  # two minutes of speech
 
 # Names and values of espeak-ng's speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
+_DONT_EXIT = 0x8000  # when the data is not there: by default the library would end the process
 _CHARS_UTF8 = 1
 _SPEED, _PITCH, _RANGE = 1, 3, 4
 _OK = 0
@@ -88,7 +89,7 @@ def _say(library: ctypes.CDLL, data_path: bytes, text: str, voice: str, manner: 
         return int(bool(failed))
 
     callback = _CALLBACK(hear)
-    if library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path, 0) != RATE:
+    if library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path, _DONT_EXIT) != RATE:
         raise ConfigError(f"espeak-ng does not start from {data_path.decode()} (install the extra again: {_INSTALL})")
     library.espeak_SetSynthCallback(callback)
     if library.espeak_SetVoiceByName(voice.encode()) != _OK:
