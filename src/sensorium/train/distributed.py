@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,6 +94,48 @@ def joined(device: str = "auto") -> Iterator[World]:
     finally:
         if started_here:
             dist.destroy_process_group()
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """The rows of every process, in order of rank; their gradients flow back to where they came from.
+
+    Outside a group of processes these are the rows themselves.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return rows
+    everywhere: Tensor = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
+    return everywhere
+
+
+def rows_before(n_rows: int) -> int:
+    """How many rows of `gathered` come before this process's `n_rows`."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return 0
+    return sum(_rows_by_rank(n_rows)[: dist.get_rank()])
+
+
+def _rows_by_rank(n_rows: int) -> list[int]:
+    counts: list[int | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(counts, n_rows)
+    return [count or 0 for count in counts]
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        counts = _rows_by_rank(len(rows))
+        ctx.begin, ctx.end = sum(counts[: dist.get_rank()]), sum(counts[: dist.get_rank() + 1])
+        # Processes may hold one row more or less: all send as many as the one that holds most.
+        sent = torch.cat((rows, rows.new_zeros((max(counts) - len(rows), *rows.shape[1:]))))
+        received = [torch.empty_like(sent) for _ in counts]
+        dist.all_gather(received, sent.contiguous())
+        return torch.cat([one[:count] for one, count in zip(received, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.contiguous().clone()
+        dist.all_reduce(total)
+        return total[ctx.begin : ctx.end]
 
 
 def _device(name: str, local_rank: int) -> torch.device:

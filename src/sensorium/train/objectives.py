@@ -6,6 +6,7 @@ The loop knows nothing else, so that a new stage (contrastive pairs, CTC, codecs
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 from typing import Any, Protocol, Self, TypeVar
 
@@ -21,9 +22,24 @@ from sensorium.errors import ConfigError
 from sensorium.messages import Message
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor, Sequence
+from sensorium.train.mixed import Mixed
+from sensorium.train.pairs import CTC, Contrastive, media_flops
 from sensorium.train.recipe import Stage
 
-B = TypeVar("B")
+
+class AnyBatch(Protocol):
+    """What the loop asks of a batch of whatever kind."""
+
+    def rows_of(self, rank: int, world: int) -> Self:
+        """The rows `rank::world`, with what belongs to them."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        ...
+
+
+B = TypeVar("B", bound=AnyBatch)
 B_co = TypeVar("B_co", covariant=True)
 
 
@@ -40,6 +56,11 @@ class Stream(Protocol[B_co]):
 
     def state_dict(self) -> dict[str, Any]:
         """The cursor, fit for JSON."""
+        ...
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the caller has spent waiting for batches."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -92,7 +113,9 @@ class _Everything:
         encoded = self._processor.encode_messages(messages)
         learned = np.ones(len(encoded), dtype=bool)
         learned[:1] = False  # nothing stands before it
-        return Sequence(encoded.token_ids, learned)
+        for feature in encoded.features:
+            learned[feature.start : feature.end] = False
+        return Sequence(encoded.token_ids, learned, encoded.features)
 
 
 class CausalLM:
@@ -108,7 +131,14 @@ class CausalLM:
     def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> Stream[Batch]:
         """Packed batches of `rows` rows of `stage.time` tokens."""
         return BatchStream(
-            specs, self.encoder, rows=rows, time=self.stage.time, seed=seed, repeat=repeat, shift=self.shift
+            specs,
+            self.encoder,
+            rows=rows,
+            time=self.stage.time,
+            seed=seed,
+            repeat=repeat,
+            shift=self.shift,
+            workers=self.stage.workers if repeat else 0,
         )
 
     def prepare(self, batch: Batch, seed: int) -> Batch:  # noqa: ARG002 (nothing is left to chance)
@@ -125,16 +155,16 @@ class CausalLM:
 
     def loss(self, model: Omni, batch: Batch) -> Tensor:
         """Summed cross-entropy of the learned tokens."""
-        return model.decoder.loss(
-            batch.input_ids, batch.targets, positions=batch.positions, document_ids=batch.document_ids
+        return model.loss(
+            batch.input_ids, batch.targets, batch.media, positions=batch.positions, document_ids=batch.document_ids
         )
 
     def flops(self, model: Omni, batch: Batch) -> float:
-        """By the decoder's own count, with the output matrix at learned positions only."""
+        """By the decoder's own count, with the output matrix at learned positions only, and the encoders'."""
         rows, time = batch.input_ids.shape
         head = 6.0 * model.decoder.head.weight.numel()
         everywhere = rows * time * (model.decoder.flops_per_token(time) - head)
-        return everywhere + head * self.count(batch)
+        return everywhere + head * self.count(batch) + media_flops(model, batch.media)
 
 
 class ChatLM(CausalLM):
@@ -186,37 +216,38 @@ class MaskedLM(CausalLM):
         return self.processor.tokenizer.n_bytes(batch.targets[batch.targets >= 0].tolist())
 
 
-OBJECTIVES: dict[str, type[CausalLM]] = {"causal": CausalLM, "masked": MaskedLM, "chat": ChatLM}
+OBJECTIVES: dict[str, Callable[[Stage, Processor, Omni], Objective[Any]]] = {
+    "causal": CausalLM,
+    "masked": MaskedLM,
+    "chat": ChatLM,
+    "ctc": CTC,
+    "contrastive": Contrastive,
+}
 
 
 def make_objective(stage: Stage, processor: Processor, model: Omni) -> Objective[Any]:
-    """The stage's objective.
+    """The stage's objective, with its auxiliary one where it has one.
 
     Raises:
         ConfigError: the model or its tokenizer cannot serve it.
     """
     if stage.objective not in OBJECTIVES:
         raise ConfigError(f"unknown objective {stage.objective!r}{nearest(stage.objective, OBJECTIVES)}")
-    return OBJECTIVES[stage.objective](stage, processor, model)
+    main = OBJECTIVES[stage.objective](stage, processor, model)
+    if stage.auxiliary is None:
+        return main
+    extra = OBJECTIVES[stage.auxiliary.objective](stage, processor, model)
+    return Mixed(main, extra, stage.auxiliary)
 
 
 def share_of(batch: B, rank: int, world: int) -> B:
     """The rows `rank::world` of a batch: what one process of `world` works on."""
-    return batch if world == 1 else _map_tensors(batch, lambda tensor: tensor[rank::world])
+    return batch if world == 1 else batch.rows_of(rank, world)
 
 
 def moved(batch: B, device: torch.device) -> B:
     """The batch on a device."""
-    return batch if device.type == "cpu" else _map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
-
-
-def _map_tensors(batch: B, function: Any) -> B:
-    tensors = {
-        field.name: function(value)
-        for field in dataclasses.fields(batch)  # type: ignore[arg-type]
-        if isinstance(value := getattr(batch, field.name), Tensor)
-    }
-    return dataclasses.replace(batch, **tensors)  # type: ignore[type-var]
+    return batch if device.type == "cpu" else batch.to(device)
 
 
 def _require(model: Omni, *, causal: bool, stage: Stage) -> None:

@@ -10,7 +10,18 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from sensorium.config import Config, Positive, Probability, SamplingConfig, TransformerConfig, nearest
+from sensorium.config import (
+    Config,
+    EmbedderConfig,
+    FusionConfig,
+    Positive,
+    Probability,
+    SamplingConfig,
+    SpeechConfig,
+    TransformerConfig,
+    VisionConfig,
+    nearest,
+)
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import ConfigError
 
@@ -47,14 +58,31 @@ class Budget(Config):
         return float(getattr(self, self.unit))
 
 
+ObjectiveName = Literal["causal", "masked", "chat", "ctc", "contrastive"]
+
+
+class Auxiliary(Config):
+    """A second objective of a stage: each batch of the first comes with one of this, whose mean loss weighs `weight`.
+
+    It counts in `rows` of its own, and is of pairs (`ctc`, `contrastive`).
+    """
+
+    objective: Literal["ctc", "contrastive"]
+    data: Annotated[tuple[DatasetSpec, ...], Field(min_length=1)]
+    rows: Positive = 16
+    weight: PositiveFloat = 0.3
+
+
 class Stage(Config):
     """One objective on one mixture of data, with its optimiser and its budget.
 
-    A step reads `accumulate` batches of `rows` rows of `time` tokens, over all processes together.
+    A step reads `accumulate` batches of `rows` rows of `time` tokens, over all processes together. A row of `ctc` and
+    `contrastive` is one pair of a picture or recording and its text, of which at most `time` tokens are read.
     """
 
     name: FolderName = ""
-    objective: Literal["causal", "masked", "chat"] = "causal"
+    objective: ObjectiveName = "causal"
+    auxiliary: Auxiliary | None = None
     data: Annotated[tuple[DatasetSpec, ...], Field(min_length=1)]
     # Datasets to validate on; left out, the validation splits of `data`.
     validation: tuple[DatasetSpec, ...] | None = None
@@ -78,6 +106,8 @@ class Stage(Config):
 
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # overrides the model's, in this stage
     mask: Annotated[float, Field(gt=0, le=1)] = 0.15  # the share of tokens that `masked` hides
+    loss: Literal["clip", "siglip"] = "clip"  # of `contrastive`
+    workers: Literal[0, 1] = 0  # processes that make batches ahead; 0: a thread of this one
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the averaged weights, which are then the result
     compile: bool = False
     checkpoint_activations: bool = False
@@ -116,6 +146,7 @@ class TokenizerSpec(Config):
 
     from_: str | None = Field(default=None, alias="from")
     vocab_size: Positive | None = None
+    locations: Annotated[int, Field(ge=0, le=1024)] = 0  # tokens for places in a picture, beyond vocab_size
     data: tuple[DatasetSpec, ...] = ()
 
     @model_validator(mode="after")
@@ -128,12 +159,19 @@ class TokenizerSpec(Config):
 
 
 class Recipe(Config):
-    """A whole run: a new model (`model`, `tokenizer`) or one to go on from (`init`), and its stages."""
+    """A whole run: a new model (`model`, `tokenizer`) or one to go on from (`init`), and its stages.
+
+    `vision`, `speech`, `fusion` and `embedder` are further parts of a new model; one that `init` lacks is added fresh.
+    """
 
     name: FolderName = "model"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     init: str | None = None  # a model folder or name
     model: NewDecoder | None = None
+    vision: VisionConfig | None = None
+    speech: SpeechConfig | None = None
+    fusion: FusionConfig | None = None
+    embedder: EmbedderConfig | None = None
     tokenizer: TokenizerSpec | None = None
     # Precision of the weights in the model folders; training itself keeps float32.
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float16"

@@ -127,6 +127,7 @@ class _Run:
 
     def _stage(self, index: int) -> None:
         pretrained = self._model_before(index)
+        self.processor = self.processor.with_config(pretrained.config)
         for stage in self.recipe.stages[index:]:
             self._check(stage, pretrained.model)
         trainer, watch = self._prepared(pretrained, index)

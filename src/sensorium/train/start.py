@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from sensorium.config import ModelConfig, SamplingConfig, TransformerConfig
+from sensorium.config import Config, FusionConfig, ModelConfig, SamplingConfig
 from sensorium.data.spec import DatasetSpec
-from sensorium.data.stream import RecordStream
+from sensorium.data.streams import record_stream
 from sensorium.errors import ConfigError
 from sensorium.hub.folder import load_pretrained
+from sensorium.hub.growing import grown
 from sensorium.hub.pretrained import Pretrained
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
@@ -40,20 +41,46 @@ def first_model(recipe: Recipe, processor: Processor, device: torch.device) -> P
     """The model before the first stage: fresh weights drawn from the recipe's seed, or those of `init`.
 
     Raises:
-        ConfigError: the vocabulary asked for is smaller than the tokenizer's.
+        ConfigError: the vocabulary asked for is smaller than the tokenizer's, or `init` has a part already, with other
+            settings than the recipe asks for.
     """
     if recipe.init is not None:
-        return trainable_copy(recipe.init, device)
+        return _with_parts(trainable_copy(recipe.init, device), recipe, processor)
     assert recipe.model is not None
     needed = processor.tokenizer.vocab_size
     vocabulary = recipe.model.vocab_size or needed
     if vocabulary < needed:
         raise ConfigError(f"model.vocab_size = {vocabulary}, below the {needed} tokens of the tokenizer (leave it out)")
     settings = recipe.model.model_dump() | {"vocab_size": vocabulary}
-    config = ModelConfig(decoder=TransformerConfig(**settings))
+    config = ModelConfig.parse({"decoder": settings} | _parts(recipe), f"recipe {recipe.name}")
     model = Omni(config)
     model.reset_parameters(derive(recipe.seed, "weights"))
     return Pretrained(config, model.to(device), processor, SamplingConfig(), None, recipe.name)
+
+
+def _parts(recipe: Recipe) -> dict[str, Config]:
+    """The parts beside the decoder that the recipe asks for."""
+    asked = {name: getattr(recipe, name) for name in ("vision", "speech", "fusion", "embedder")}
+    return {name: part for name, part in asked.items() if part is not None}
+
+
+def _with_parts(pretrained: Pretrained, recipe: Recipe, processor: Processor) -> Pretrained:
+    """The model of `init` with the parts it lacks, and a row for every token."""
+    parts, config = _parts(recipe), pretrained.config
+    for name, part in parts.items():
+        has = getattr(config, name)
+        if has is not None and has != part and not (name == "fusion" and has == FusionConfig()):
+            raise ConfigError(
+                f"{recipe.init} has {name} already, with other settings (leave {name} out to keep its own)"
+            )
+    vocabulary = max(config.decoder.vocab_size, processor.tokenizer.vocab_size)
+    decoder = config.decoder.model_copy(update={"vocab_size": vocabulary})
+    wanted = ModelConfig.parse(dict(config) | parts | {"decoder": decoder}, str(recipe.init))
+    if wanted == config:
+        return pretrained
+    larger = grown(pretrained, wanted, processor, seed=derive(recipe.seed, "weights"))
+    larger.model.to(pretrained.model.device)
+    return larger
 
 
 def trainable_copy(name_or_path: str | Path, device: torch.device) -> Pretrained:
@@ -66,11 +93,20 @@ def trainable_copy(name_or_path: str | Path, device: torch.device) -> Pretrained
 
 
 def _make_processor(recipe: Recipe) -> Processor:
+    """The recipe's processor, with a token for all that the recipe's parts are shown by."""
+    processor = _begun_processor(recipe)
+    placeholders = [part.placeholder for part in (recipe.vision, recipe.speech) if part is not None]
+    names = [name for each in placeholders for name in (each.token, each.begin, each.end) if name]
+    return processor.with_tokenizer(processor.tokenizer.with_controls(names))
+
+
+def _begun_processor(recipe: Recipe) -> Processor:
     if recipe.init is not None:
         return _processor_of(recipe.init)
     assert recipe.tokenizer is not None
     if recipe.tokenizer.from_ is not None:
-        return _processor_of(recipe.tokenizer.from_)
+        processor = _processor_of(recipe.tokenizer.from_)
+        return processor.with_tokenizer(processor.tokenizer.with_locations(recipe.tokenizer.locations))
     return Processor(_train_tokenizer(recipe, recipe.tokenizer))
 
 
@@ -84,13 +120,13 @@ def _processor_of(name_or_path: str) -> Processor:
 def _train_tokenizer(recipe: Recipe, spec: TokenizerSpec) -> Tokenizer:
     assert spec.vocab_size is not None
     specs = spec.data or tuple(data for stage in recipe.stages for data in stage.data)
-    return Tokenizer.train(_texts(specs, recipe.seed), spec.vocab_size)
+    return Tokenizer.train(_texts(specs, recipe.seed), spec.vocab_size, locations=spec.locations)
 
 
 def _texts(specs: Sequence[DatasetSpec], seed: int) -> Iterator[str]:
     """Every text and message of the data sets, once."""
     for spec in specs:
-        for record in RecordStream(spec, seed=seed, repeat=False):
+        for record in record_stream(spec, seed=seed, repeat=False, media=False):
             if isinstance(record.content, str):
                 yield record.content
             else:

@@ -1,0 +1,57 @@
+"""A model with more parts or a larger vocabulary than it had: what it knew is kept, the rest is drawn fresh."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sensorium.config import ModelConfig
+from sensorium.errors import ConfigError
+from sensorium.hub.pretrained import Pretrained
+from sensorium.nn.omni import Omni
+from sensorium.processing.processor import Processor
+
+
+def grown(pretrained: Pretrained, config: ModelConfig, processor: Processor | None, *, seed: int) -> Pretrained:
+    """A model of `config` with all the weights of `pretrained`, in float32 on the CPU.
+
+    Args:
+        pretrained: a model whose every weight has a place in the new one, of the same shape but for tables of tokens,
+            which may get more rows.
+        config: settings of the larger model.
+        processor: the larger model's.
+        seed: draws what is new.
+
+    Raises:
+        ConfigError: the new model has no place for a weight of the old one.
+    """
+    model = Omni(config)
+    model.reset_parameters(seed)
+    state = model.state_dict()
+    for name, weight in pretrained.model.state_dict().items():
+        if name not in state or not _fits(weight, state[name]):
+            place = "no place" if name not in state else f"a place of shape {tuple(state[name].shape)}"
+            raise ConfigError(
+                f"{name} of {pretrained.name} has shape {tuple(weight.shape)}, and the new model {place} for it "
+                "(only a vocabulary can grow; other settings of its parts must stay)"
+            )
+        state[name] = _widened(weight.detach().float().cpu(), state[name])
+    model.load_state_dict(state)
+    model.decoder.tie_weights()
+    return replace(pretrained, config=config, model=model.eval(), processor=processor, stored_dtype=torch.float32)
+
+
+def _fits(old: Tensor, new: Tensor) -> bool:
+    return old.shape == new.shape or (old.shape[1:] == new.shape[1:] and old.shape[0] < new.shape[0] and old.ndim > 0)
+
+
+def _widened(old: Tensor, fresh: Tensor) -> Tensor:
+    """The old rows, and below them new ones around the old ones' mean, where a new token surprises nobody."""
+    if old.shape == fresh.shape:
+        return old
+    more = fresh[len(old) :]
+    if old.ndim > 1:
+        more = old.mean(0) + more * (old.std() / fresh.std())
+    return torch.cat((old, more))

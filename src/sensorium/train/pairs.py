@@ -1,0 +1,187 @@
+"""Learning from pairs: one space for words and media (CLIP, SigLIP), and spelling what is heard (CTC)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sensorium.data.pairs import PADDING, PairBatch, PairStream
+from sensorium.data.spec import DatasetSpec
+from sensorium.errors import ConfigError
+from sensorium.nn.linear import apply_linear
+from sensorium.nn.media import Media
+from sensorium.nn.omni import Omni
+from sensorium.processing.processor import Processor
+from sensorium.train.distributed import gathered, rows_before
+from sensorium.train.recipe import Stage
+
+MAX_LOGIT_SCALE = 100.0  # CLIP's, beyond which training became unstable
+
+
+class CTC:
+    """Spell recordings as UTF-8 bytes by the speech encoder alone (Graves et al. 2006).
+
+    Case is folded: nobody hears it. Class 0 is blank, class b + 1 the byte b.
+    """
+
+    def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
+        if model.config.speech is None or not model.config.speech.ctc:
+            raise ConfigError("objective ctc needs a model that spells what it hears (set speech.ctc: true)")
+        self._processor, self._workers = processor, stage.workers
+
+    def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> PairStream:
+        """Recordings with the bytes they say."""
+        return PairStream(
+            specs,
+            self._processor,
+            spelled,
+            rows=rows,
+            seed=seed,
+            repeat=repeat,
+            kind="audio",
+            workers=self._workers if repeat else 0,
+        )
+
+    def prepare(self, batch: PairBatch, seed: int) -> PairBatch:  # noqa: ARG002 (nothing is left to chance)
+        """The batch as it is."""
+        return batch
+
+    def count(self, batch: PairBatch) -> int:
+        """Bytes to be spelled."""
+        return int(batch.lengths.sum())
+
+    def n_bytes(self, batch: PairBatch) -> int:
+        """The same."""
+        return self.count(batch)
+
+    def loss(self, model: Omni, batch: PairBatch) -> Tensor:
+        """Summed negative log-likelihood of the bytes; a recording too short for its text counts nothing."""
+        assert batch.media.audio is not None
+        assert model.speech is not None
+        assert model.speech.ctc is not None
+        features, lengths = model.speech.encoder(batch.media.audio, batch.media.audio_frames)
+        scores = apply_linear(model.speech.ctc, features)  # (rows, places, classes)
+        return F.ctc_loss(
+            scores.float().log_softmax(-1).transpose(0, 1),
+            batch.texts.clamp_min(0) + 1,
+            lengths,
+            batch.lengths,
+            blank=0,
+            reduction="sum",
+            zero_infinity=True,
+        )
+
+    def flops(self, model: Omni, batch: PairBatch) -> float:
+        """Those of the speech encoder."""
+        return media_flops(model, batch.media)
+
+
+class Contrastive:
+    """Bring a picture or recording and its text together in one space, and apart from the others of the batch.
+
+    The losses of CLIP (Radford et al. 2021, arXiv:2103.00020) and SigLIP (Zhai et al. 2023, arXiv:2303.15343), whose
+    negatives are all pairs of the batch, of every process, but those with the very same text.
+    """
+
+    def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
+        embedder = model.config.embedder
+        if embedder is None:
+            raise ConfigError("objective contrastive needs a model with an embedder (set embedder.dim)")
+        self._kind = stage.loss
+        if self._kind == "siglip" and not embedder.logit_bias:
+            raise ConfigError("loss siglip needs an embedder with a bias (set embedder.logit_bias: true)")
+        self._time = stage.time
+        self._processor, self._workers = processor, stage.workers
+
+    def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> PairStream:
+        """Pictures and recordings with the tokens of their texts."""
+        return PairStream(
+            specs,
+            self._processor,
+            self._tokens,
+            rows=rows,
+            seed=seed,
+            repeat=repeat,
+            workers=self._workers if repeat else 0,
+        )
+
+    def prepare(self, batch: PairBatch, seed: int) -> PairBatch:  # noqa: ARG002 (nothing is left to chance)
+        """The batch as it is."""
+        return batch
+
+    def count(self, batch: PairBatch) -> int:
+        """Pairs."""
+        return len(batch.keys)
+
+    def n_bytes(self, batch: PairBatch) -> int:  # noqa: ARG002 (the protocol's)
+        """None: a choice among pairs writes nothing."""
+        return 0
+
+    def loss(self, model: Omni, batch: PairBatch) -> Tensor:
+        """Cross-entropy (clip) or log-loss (siglip) summed over the pairs of this process."""
+        assert model.embedder is not None
+        texts, media = self._vectors(model, batch)  # (rows, dim) each
+        keys = gathered(batch.keys)
+        all_texts, all_media = gathered(texts), gathered(media)
+        scale = model.embedder.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+        same = batch.keys[:, None] == keys  # (rows, all rows)
+        own = _own(batch.keys, keys)
+        if self._kind == "siglip":
+            assert model.embedder.logit_bias is not None
+            scores = scale * media @ all_texts.T + model.embedder.logit_bias
+            signs = own.to(scores.dtype) * 2 - 1
+            return -(F.logsigmoid(signs * scores) * (own | ~same)).sum()
+        targets = own.int().argmax(1)
+        by_media = (scale * media @ all_texts.T).masked_fill(same & ~own, -torch.inf)
+        by_text = (scale * texts @ all_media.T).masked_fill(same & ~own, -torch.inf)
+        return (
+            F.cross_entropy(by_media, targets, reduction="sum") + F.cross_entropy(by_text, targets, reduction="sum")
+        ) / 2
+
+    def flops(self, model: Omni, batch: PairBatch) -> float:
+        """Those of the encoders and of the decoder as a reader of the texts."""
+        rows, time = batch.texts.shape
+        return media_flops(model, batch.media) + rows * time * model.decoder.flops_per_token(time)
+
+    def _vectors(self, model: Omni, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        texts = model.embed_text(batch.texts.clamp_min(0), padding=batch.texts != PADDING)
+        media = torch.zeros_like(texts)
+        if batch.media.images is not None:
+            media = media.index_copy(0, batch.media.image_places[:, 0], model.embed_images(batch.media.images))
+        if batch.media.audio is not None:
+            heard = model.embed_audio(batch.media.audio, batch.media.audio_frames)
+            media = media.index_copy(0, batch.media.audio_places[:, 0], heard)
+        return texts, media
+
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self._processor.encode_text(text).token_ids.tolist()
+        return ids[: self._time]
+
+
+def spelled(text: str) -> list[int]:
+    """The bytes that CTC spells a text with: case folded, blanks single."""
+    return list(" ".join(text.casefold().split()).encode())
+
+
+def media_flops(model: Omni, media: Media) -> float:
+    """Operations of a forward and backward pass through the encoders: six per weight and feature (no attention)."""
+    total = 0.0
+    if media.images is not None and model.vision is not None and model.config.vision is not None:
+        n_features = len(media.images) * model.config.vision.encoder.n_features
+        total += 6.0 * sum(weight.numel() for weight in model.vision.parameters()) * n_features
+    if media.audio is not None and model.speech is not None and model.config.speech is not None:
+        frames = media.audio_frames.tolist()
+        n_features = sum(model.config.speech.encoder.n_features(each) for each in frames)
+        total += 6.0 * sum(weight.numel() for weight in model.speech.parameters()) * n_features
+    return total
+
+
+def _own(keys: Tensor, all_keys: Tensor) -> Tensor:
+    """(rows, all rows): which of all pairs is this process's row itself."""
+    own = torch.zeros((len(keys), len(all_keys)), dtype=torch.bool, device=keys.device)
+    index = torch.arange(len(keys), device=keys.device)
+    own[index, rows_before(len(keys)) + index] = True
+    return own
