@@ -105,7 +105,7 @@ def _vit_body(found: Settings, *, dim: int, image: int, patch: int, activation: 
     """What ViT, CLIP's eyes and SigLIP's share, with their own defaults."""
     _three_channels(found)
     width, heads = _number(found, "hidden_size", dim), _number(found, "num_attention_heads", 12)
-    if found.get("head_dim", width // heads) * heads != width:
+    if found.raw.get("head_dim") not in (None, width // heads):
         raise ConfigError(f"{found.where}: head_dim {found.raw['head_dim']!r} must be hidden_size / heads")
     return {
         "image_size": _side(found, "image_size", image),
@@ -151,8 +151,8 @@ def _number(found: Settings, name: str, default: int) -> int:
 def _side(found: Settings, name: str, default: int) -> int:
     """The side of a square, given as a number or as a pair of equal ones."""
     value = found.get(name, default)
-    sides = set(value) if isinstance(value, list | tuple) else {value}
-    if len(sides) != 1 or not all(isinstance(side, int) and side > 0 for side in sides):
+    sides = list(value) if isinstance(value, list | tuple) else [value]
+    side = sides[0] if sides else None
+    if not isinstance(side, int) or side <= 0 or any(other != side for other in sides):
         raise ConfigError(f"{found.where}: {name} = {value!r} must be a square")
-    side: int = sides.pop()
     return side

@@ -85,7 +85,8 @@ def load_speech(name_or_path: str | Path) -> tuple[SpeechConfig, SpeechEncoder]:
     if raw.get("model_type") != "whisper":
         raise ConfigError(f"{where}: model_type {raw.get('model_type')!r} does not listen (only whisper)")
     encoder = settings.read_whisper(raw, where)
-    config = SpeechConfig(audio=read_audio_config(path, encoder), encoder=encoder, projector=None)
+    audio = read_audio_config(path, encoder)
+    config = SpeechConfig.parse({"audio": audio, "encoder": encoder, "projector": None}, where)
     module = blank_module(lambda: make_speech_encoder(encoder))
     found = names.pieces(
         names.WHISPER, _shapes(module), theirs=("model.encoder.", "encoder.", ""), absent=names.WHISPER_ABSENT
