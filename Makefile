@@ -48,5 +48,5 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing sensorium and its test tools in $(VENV) (once) ..." >&2
-	@$(PIP) --editable '.[test]' >&2
+	@$(PIP) --editable '.[test,world]' >&2
 	@touch $@ $(VENV)/.run

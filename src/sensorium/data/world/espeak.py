@@ -90,7 +90,10 @@ def _say(library: ctypes.CDLL, data_path: bytes, text: str, voice: str, manner: 
 
     callback = _CALLBACK(hear)
     if library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path, _DONT_EXIT) != RATE:
-        raise ConfigError(f"espeak-ng does not start from {data_path.decode()} (install the extra again: {_INSTALL})")
+        raise ConfigError(
+            f"espeak-ng does not start from {data_path.decode()} (it needs the folder whole, and a path below 160 bytes: "
+            f"install the extra again, {_INSTALL}, in a folder of a shorter name)"
+        )
     library.espeak_SetSynthCallback(callback)
     if library.espeak_SetVoiceByName(voice.encode()) != _OK:
         raise ConfigError(f"espeak-ng has no voice {voice!r} (a voice is a file and a variant, as in gmw/en+m3)")
