@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from sensorium.cli import ask, chat, convert, evaluate, info, train, world
+from sensorium.cli import ask, chat, convert, data, evaluate, info, train, world
 from sensorium.errors import SensoriumError
 
 INTERRUPTED = 130
@@ -33,6 +33,7 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("info")(info.info)
 app.command("world")(world.world)
+app.add_typer(data.app, name="data")
 app.command("import")(convert.import_model)
 app.command("export")(convert.export_model)
 
