@@ -91,7 +91,7 @@ def _say(library: ctypes.CDLL, data_path: bytes, text: str, voice: str, manner: 
     callback = _CALLBACK(hear)
     if library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data_path, _DONT_EXIT) != RATE:
         raise ConfigError(
-            f"espeak-ng does not start from {data_path.decode()} (it needs the folder whole, and a path below 160 bytes: "
+            f"espeak-ng does not start from {data_path.decode()} (it needs all of it, and a path below 160 bytes; "
             f"install the extra again, {_INSTALL}, in a folder of a shorter name)"
         )
     library.espeak_SetSynthCallback(callback)
