@@ -13,6 +13,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sensorium.config import WhisperConfig
+from sensorium.hub import encoder_names as names
 from sensorium.hub.encoders import load_speech, load_vision
 from sensorium.nn.encoders import make_speech_encoder, make_vision_encoder
 
@@ -371,3 +373,39 @@ def test_other_layouts_of_the_same_tensors(layout: str, tmp_path: Path) -> None:
         tensors["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
     save_file(tensors, tmp_path / "model.safetensors")
     assert difference(outputs(load(kind, tmp_path)[1]), expected(kind, model)) < TOLERANCE
+
+
+@pytest.mark.parametrize("frames", [40, 39, 27, 6])
+def test_whisper_pooled_and_trimmed_is_qwen2_audios(frames: int) -> None:
+    settings = {key: value for key, value in _EARS.items() if not key.startswith(("decoder", "pad", "bos", "eos"))}
+    model = transformers.Qwen2AudioForConditionalGeneration._from_config(
+        transformers.Qwen2AudioConfig(
+            audio_config=settings,
+            text_config=_BODY | {"model_type": "qwen2", "vocab_size": 20, "num_key_value_heads": 2},
+            audio_token_index=19,
+        ),
+        attn_implementation="eager",
+    ).eval()
+    tower = model.model.audio_tower
+    randomise(tower)
+    config = WhisperConfig(n_mels=6, dim=32, n_layers=3, n_heads=4, hidden_dim=48, max_frames=40, pool=2, trim=True)
+    module = make_speech_encoder(config).eval()
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = names.pieces(names.WHISPER, shapes, absent=names.WHISPER_ABSENT)
+    stored = tower.state_dict()
+    module.load_state_dict(
+        {
+            piece.ours[0]: stored[piece.theirs[0]] if piece.theirs else torch.zeros(shapes[piece.ours[0]])
+            for piece in found
+        }
+    )
+    heard, lengths = recordings(), torch.tensor([frames, 12])
+    halved, pooled = tower._get_feat_extract_output_lengths(lengths)
+    hidden = torch.arange(20) >= halved[:, None]
+    mask = torch.zeros(2, 1, 20, 20).masked_fill_(hidden[:, None, None, :], -torch.inf)
+    with torch.no_grad():
+        theirs = tower(heard, attention_mask=mask).last_hidden_state
+        ours, places = module(heard, lengths)
+    assert places.tolist() == pooled.tolist() == [config.n_features(frames), config.n_features(12)]
+    for row, count in enumerate(pooled.tolist()):
+        assert difference((ours[row, :count], None), (theirs[row, :count], None)) < TOLERANCE

@@ -31,4 +31,5 @@ class CrossAttention(nn.Module):
         return apply_linear(self.o, attended.transpose(1, 2).flatten(2))
 
     def _heads(self, projected: Tensor) -> Tensor:
-        return projected.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        n, places, dim = projected.shape
+        return projected.view(n, places, self.n_heads, dim // self.n_heads).transpose(1, 2)
