@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +207,65 @@ def test_truncation_and_padding_in_a_file_are_not_followed(ours: Tokenizer, tmp_
 def test_any_trained_tokenizer_is_the_identity(texts: list[str], text: str) -> None:
     tokenizer = Tokenizer.train(texts, 300)
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_location_tokens_are_plain_text_of_one_token(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.train(TEXTS + ["apple<loc03><loc10>"] * 50, 300, locations=64)
+    assert tokenizer.vocab_size == 300 + 64
+    ids = tokenizer.encode("<loc00><loc63>")
+    assert ids == [300, 363]
+    for text in ("apple<loc03><loc10> <loc63>pear", "<loc64>", "<loc3>", "<LOC03>"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.n_bytes(ids) == len("<loc00><loc63>")
+    assert not {"<loc00>", "<loc63>"} & tokenizer.control_ids.keys()
+    decoder = tokenizer.stream_decoder()
+    assert [decoder.push(index) for index in ids] == ["<loc00>", "<loc63>"]
+    tokenizer.save(tmp_path)
+    loaded = Tokenizer.load(tmp_path)
+    assert loaded.encode("at <loc07>") == tokenizer.encode("at <loc07>")
+    assert loaded.with_locations(64) is loaded
+
+
+def test_locations_are_added_to_a_tokenizer_of_any_kind(any_folder: Path) -> None:
+    before = Tokenizer.load(any_folder)
+    after = before.with_locations(1000)
+    assert after.vocab_size == before.vocab_size + 1000
+    assert after.encode("<loc999>")[-1] == after.vocab_size - 1
+    assert after.encode("hello there") == before.encode("hello there")
+    assert after.control_ids == before.control_ids
+
+
+def test_controls_can_be_added(ours: Tokenizer) -> None:
+    larger = ours.with_controls(["<image>", "<|image|>", "<image>"])
+    assert larger.control_ids == {**ours.control_ids, "<image>": ours.vocab_size}
+    assert larger.encode("<image>") == ours.encode("<image>")
+    assert larger.encode("<image>", controls=True) == [ours.vocab_size]
+    assert larger.decode([ours.vocab_size]) == ""
+
+
+def test_a_tokenizer_from_before_pictures_has_kept_places_for_them(ours: Tokenizer, tmp_path: Path) -> None:
+    ours.save(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    text = path.read_text(encoding="utf-8")
+    for index, name in enumerate(CONTROLS[9:15]):
+        text = text.replace(f'"{name}"', f'"<|reserved_{index}|>"')
+    path.write_text(text, encoding="utf-8")
+    old = Tokenizer.load(tmp_path)
+    assert "<|image|>" not in old.control_ids
+    assert old.encode("The girl <|image|>") == ours.encode("The girl <|image|>")
+    new = old.with_controls(["<|image|>", "<|image_end|>"])
+    assert {name: new.control_ids[name] for name in ("<|image|>", "<|image_end|>")} == {
+        "<|image|>": 9,
+        "<|image_end|>": 12,
+    }
+    assert "<|reserved_0|>" not in new.control_ids
+    assert new.control_ids["<|reserved_1|>"] == 10
+    assert new.vocab_size == old.vocab_size
+    assert new.prompt_ids == old.prompt_ids
+
+
+def test_a_tokenizer_goes_to_another_process(ours: Tokenizer) -> None:
+    copy = pickle.loads(pickle.dumps(ours))
+    text = "The girl <|end|> 你好"
+    assert copy.encode(text) == ours.encode(text)
+    assert copy.control_ids == ours.control_ids
