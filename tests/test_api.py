@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import wave
 from pathlib import Path
 
+import fusing
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -16,7 +19,7 @@ from sensorium.api import Model
 from sensorium.config import ModelConfig, SamplingConfig, TransformerConfig
 from sensorium.errors import CheckpointError, DataError, RequestError
 from sensorium.hub.pretrained import Pretrained
-from sensorium.messages import Done, Image, Message, Text, TextDelta
+from sensorium.messages import Audio, Done, Image, Message, Text, TextDelta
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.processing.tokenizer import Tokenizer
@@ -197,6 +200,85 @@ def test_a_model_without_a_tokenizer_takes_token_ids_only():
     assert bare.logits([1, 2]).shape == (2, 340)
     with pytest.raises(RequestError, match="small came without a tokenizer"):
         bare.chat("Hello")
+
+
+@pytest.fixture(scope="module")
+def looker(processor) -> Model:
+    """A random model with eyes, ears and a common space."""
+    with_places = fusing.make_config(vocab_size=processor.tokenizer.vocab_size, max_positions=256)
+    omni = fusing.randomised(Omni(with_places))
+    sampling = SamplingConfig(temperature=0.9, max_tokens=12, seed=5)
+    return Model(Pretrained(with_places, omni, processor.with_config(with_places), sampling, name="looker"), threads=1)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> tuple[Path, Path]:
+    """A picture and a recording."""
+    folder = tmp_path_factory.mktemp("media")
+    rng = np.random.default_rng(0)
+    PIL.Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(folder / "sky.png")
+    with wave.open(str(folder / "voice.wav"), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8_000)
+        sound.writeframes(rng.integers(-9000, 9000, 8_000).astype("<i2").tobytes())
+    return folder / "sky.png", folder / "voice.wav"
+
+
+def test_pictures_and_recordings_are_taken_in_every_form(looker, files):
+    picture, voice = files
+    answer = looker.chat("今天天气怎么样？", image=picture, audio=voice)
+    assert answer.text
+    assert looker.chat("今天天气怎么样？", image=str(picture), audio=voice.read_bytes()) == answer
+    parts = [Image(data=picture.read_bytes()), Audio(path=voice), Text("今天天气怎么样？")]
+    assert looker.chat(Message.user(parts)) == answer
+    assert looker.chat("今天天气怎么样？") != answer
+    deltas = list(looker.stream(Message.user(parts)))
+    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == answer.text
+    replies = looker.chat(Message.user(parts), n=2)
+    assert replies[0] == answer
+
+
+def test_several_pictures_of_a_conversation_are_all_seen(looker, files):
+    picture, voice = files
+    talk = [Message.user([Image(path=picture), Text("a")]), Message.assistant("b"), Message.user([Audio(path=voice)])]
+    assert looker.chat([*talk[:2], Message.user([Audio(path=voice), Image(path=picture)])]) != looker.chat(talk)
+
+
+def test_a_text_a_picture_and_a_recording_are_embedded_in_one_space(looker, files):
+    picture, voice = files
+    vectors = [looker.embed(part) for part in ("the sky", picture, voice)]
+    for vector, same in zip(vectors, (Text("the sky"), Image(path=picture), Audio(path=voice)), strict=True):
+        assert vector.shape == (8,)
+        assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5)
+        assert np.array_equal(vector, looker.embed(same))
+
+
+def test_what_cannot_be_embedded_is_refused(model, looker, files, tmp_path):
+    picture, _ = files
+    with pytest.raises(RequestError, match="small cannot see: what is to be embedded is a picture"):
+        model.embed(picture)
+    with pytest.raises(RequestError, match=r"notes.txt is by its name no picture or recording"):
+        looker.embed(tmp_path / "notes.txt")
+    with pytest.raises(RequestError, match="must be a string, a Path, Text, Image or Audio, not int"):
+        looker.embed(3)
+    bare = looker.config.model_copy(update={"embedder": None})
+    plain = Model(Pretrained(bare, fusing.randomised(Omni(bare)), looker.processor, name="plain"), threads=1)
+    with pytest.raises(RequestError, match="plain cannot embed a picture: it has no common space"):
+        plain.embed(picture)
+    deaf = looker.config.model_copy(update={"speech": None})
+    seer = Model(Pretrained(deaf, Omni(deaf).eval(), looker.processor.with_config(deaf), name="seer"), threads=1)
+    with pytest.raises(RequestError, match=r"seer cannot hear: the conversation holds a recording, .* has no ears"):
+        seer.chat("Hello", audio=files[1])
+
+
+def test_a_saved_model_sees_and_hears_as_before(looker, files, tmp_path):
+    looker.save(tmp_path / "copy")
+    loaded = sensorium.load(tmp_path / "copy", threads=1)
+    picture, voice = files
+    question = {"image": picture, "audio": voice, "temperature": 0.9, "seed": 5, "max_tokens": 12}
+    assert loaded.chat("Hello", **question) == looker.chat("Hello", **question)
+    assert loaded.embed(picture) == pytest.approx(looker.embed(picture), abs=1e-5)
 
 
 def test_an_unknown_model_is_an_error_that_names_it(tmp_path):
