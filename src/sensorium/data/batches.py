@@ -190,6 +190,7 @@ class _Packer:
         shift: bool,
         shuffle: bool,
     ) -> None:
+        self._settings = (tuple(specs), processor, rows, time, seed, repeat, shift, shuffle)
         self.processor = processor
         self.rows, self.time, self.shift = rows, time, shift
         self.weights = [spec.weight for spec in specs]
@@ -202,6 +203,9 @@ class _Packer:
         self.row = 0
         settings = [seed, time, repeat, shift, shuffle]
         self.fingerprint = _fingerprint(settings, specs, self.streams)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (*self._settings, self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -324,6 +328,23 @@ class _Packer:
             n_bytes=n_bytes,
             media=media_of(features),
         )
+
+
+def _restored(
+    specs: Sequence[DatasetSpec],
+    processor: Encoder,
+    rows: int,
+    time: int,
+    seed: int,
+    repeat: bool,
+    shift: bool,
+    shuffle: bool,
+    state: Mapping[str, Any],
+) -> _Packer:
+    """A packer in another process."""
+    packer = _Packer(specs, processor, rows, time, seed, repeat=repeat, shift=shift, shuffle=shuffle)
+    packer.load_state_dict(state)
+    return packer
 
 
 def _fingerprint(settings: list[Any], specs: Sequence[DatasetSpec], streams: Sequence[Stream]) -> str:
