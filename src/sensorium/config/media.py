@@ -10,6 +10,7 @@ from sensorium.config.base import Config, Positive
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Spread = Annotated[float, Field(gt=0.0)]
+Side = Annotated[int, Field(gt=0, le=4096)]  # pixels: so that a wrong digit costs an error and not all memory
 
 
 class ImageConfig(Config):
@@ -21,10 +22,10 @@ class ImageConfig(Config):
     adds the whole, stretched, behind them (Idefics3).
     """
 
-    size: tuple[Positive, Positive] = (64, 64)
+    size: tuple[Side, Side] = (64, 64)
     resize: Literal["stretch", "crop", "pad", "tiles"] = "stretch"
-    shortest_edge: Positive | None = None
-    longest_edge: Positive | None = None
+    shortest_edge: Side | None = None
+    longest_edge: Side | None = None
     resample: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = "bicubic"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[Spread, Spread, Spread] = (0.5, 0.5, 0.5)
@@ -40,14 +41,20 @@ class AudioConfig(Config):
     silence, as Whisper does; otherwise it keeps its own length.
     """
 
-    sample_rate: Positive = 16_000
-    n_mels: Positive = 80
-    n_fft: Positive = 400
+    sample_rate: Annotated[int, Field(ge=1_000, le=192_000)] = 16_000
+    n_mels: Annotated[int, Field(gt=0, le=1024)] = 80
+    n_fft: Annotated[int, Field(ge=2, le=65_536)] = 400
     hop: Positive = 160
-    window_seconds: Annotated[float, Field(gt=0)] = 30.0
+    window_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     pad_to_window: bool = False
     max_seconds: Annotated[float, Field(gt=0)] = 600.0
     max_bytes: Positive = 256 * 2**20
+
+    @model_validator(mode="after")
+    def _has_frames(self) -> Self:
+        if self.window_seconds * self.sample_rate < max(self.hop, self.n_fft):
+            raise ValueError(f"a window of {self.window_seconds:g} s is shorter than a frame (n_fft, hop)")
+        return self
 
 
 class PlaceholderConfig(Config):

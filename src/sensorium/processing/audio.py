@@ -25,6 +25,8 @@ _BLOCK = 2**20  # samples of all channels that are decoded at a time
 def load_audio(part: Audio, config: AudioConfig) -> Samples:
     """Decode a recording, mix its channels equally, and resample it: (n,) float32 at `config.sample_rate`.
 
+    One that breaks off is heard as far as it goes, where its format can do without an end.
+
     Raises:
         DataError: when it cannot be read, holds no sound or samples that are no numbers, has more than `max_bytes`
             or (by its header, before decoding) lasts longer than `max_seconds`, or is an address that was not fetched.
@@ -36,8 +38,7 @@ def load_audio(part: Audio, config: AudioConfig) -> Samples:
                 _check_length(sound, config, name)
                 samples = _resampled(_mono_blocks(sound, config, name), sound.samplerate, config.sample_rate)
         except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DataError(f"{name} is no recording that can be read: {_after_colon(reason)}") from None
+            raise DataError(f"{name} is no recording that can be read: {_reason(error)}") from None
     if len(samples) == 0:
         raise DataError(f"{name} holds no sound")
     return samples
@@ -86,6 +87,7 @@ def _resampled(blocks: Iterator[Samples], rate: int, wanted: int) -> Samples:
     return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.float32), *parts])
 
 
-def _after_colon(reason: str) -> str:
-    """What libsndfile says of a stream, without the Python object that it read from."""
-    return reason.rpartition(">: ")[2]
+def _reason(error: Exception) -> str:
+    """What libsndfile says, without the Python object that it read from."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0].rpartition(">: ")[2]
+    return "it is cut short or broken" if said.startswith("File does not exist") else said  # of an MP3 without a frame

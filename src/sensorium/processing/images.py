@@ -5,6 +5,7 @@ Resizing follows Pillow to within one of 255 levels. Where that is certain, torc
 
 from __future__ import annotations
 
+import codecs
 import functools
 import math
 import struct
@@ -32,7 +33,7 @@ Values: TypeAlias = npt.NDArray[np.float32]
 _NOT_READ = {"EPS"}
 _DRAWINGS = (b"<svg", b"%!ps", b"%pdf")
 _NOT_THIS_FORMAT = (SyntaxError, IndexError, TypeError, struct.error)  # what Pillow's plugins say so with
-_BY_TORCH = {"bilinear", "bicubic"}
+_REACH = 3.0  # pixels from which the widest filter, Lanczos, gathers
 
 
 class Tiles(NamedTuple):
@@ -119,7 +120,7 @@ def _hint(stream: BinaryIO) -> str:
     if any(sign in head.lower() for sign in _DRAWINGS):
         return ": it is a drawing of lines and shapes (save it as PNG first)"
     try:
-        text = head[:509].decode()
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
     except UnicodeDecodeError:
         return ""
     return f": it holds text ({text.strip()[:20]!r} …)"
@@ -128,23 +129,83 @@ def _hint(stream: BinaryIO) -> str:
 def _resized(picture: PIL.Image.Image, height: int, width: int, resample: str) -> Pixels:
     """Resize to (height, width, 3), within one level of Pillow.
 
-    Torch rounds its weights more coarsely than Pillow, so that a pass over rows or columns may be off by one. Two such
-    passes stay within one where both halve the picture or more, since no neighbour then has much weight.
+    Each axis is a pass whose result is rounded. Torch is several times as fast, but rounds its weights more coarsely
+    and may be off by one, so it does one pass and Pillow the other: torch the first, which is most of the work, where
+    both axes are at least halved, else the second.
     """
-    if resample not in _BY_TORCH or picture.size == (width, height):
-        return _resized_exactly(picture, height, width, resample)
-    halved = picture.width >= 2 * width and picture.height >= 2 * height
-    if not halved and picture.width != width:
-        picture = picture.resize((width, picture.height), PIL.Image.Resampling[resample.upper()])
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]  # (1, 3, height, width), channels last
-    resized = F.interpolate(pixels, (height, width), mode=resample, antialias=True)
+    if not _torch_has(resample) or picture.size == (width, height):
+        return np.asarray(_resized_exactly(picture, height, width, resample))
+    if picture.width >= 2 * width and picture.height >= 2 * height:
+        return _halved(np.array(picture), height, width, resample)
+    between = (picture.width, height) if _rows_first(picture.size, height, width) else (width, picture.height)
+    first = picture.resize(between, PIL.Image.Resampling[resample.upper()])
+    return _by_torch(np.array(first), height, width, resample)
+
+
+def _halved(pixels: Pixels, height: int, width: int, resample: str) -> Pixels:
+    """Resize (height, width, 3) levels to at most half along both axes: the first pass by torch where it may be."""
+    how = PIL.Image.Resampling[resample.upper()]
+    full_height, full_width = pixels.shape[:2]
+    rows_first = _rows_first((full_width, full_height), height, width)
+    between_height, between_width = (height, full_width) if rows_first else (full_height, width)
+    first = _by_torch(pixels, between_height, between_width, resample)
+    if resample == "bilinear" or not _is_smooth(first, 1 if rows_first else 0, width if rows_first else height):
+        return np.asarray(PIL.Image.fromarray(first).resize((width, height), how))
+    picture = PIL.Image.fromarray(pixels).resize((between_width, between_height), how)
+    return _by_torch(np.array(picture), height, width, resample)
+
+
+@functools.cache
+def _torch_has(resample: str) -> bool:
+    if resample not in ("bilinear", "bicubic", "lanczos"):
+        return False
+    try:
+        _by_torch(np.zeros((8, 8, 3), np.uint8), 4, 4, resample)
+    except (NotImplementedError, ValueError):  # Lanczos is young there
+        return False
+    return True
+
+
+def _by_torch(pixels: Pixels, height: int, width: int, resample: str) -> Pixels:
+    # (1, 3, height, width), with the channels last in memory
+    batch = torch.from_numpy(np.require(pixels, requirements="W")).permute(2, 0, 1)[None]
+    resized = F.interpolate(batch, (height, width), mode=resample, antialias=True)
     return resized[0].permute(1, 2, 0).numpy()
 
 
-def _resized_exactly(picture: PIL.Image.Image, height: int, width: int, resample: str) -> Pixels:
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), PIL.Image.Resampling[resample.upper()])
-    return np.asarray(picture)
+def _is_smooth(pixels: Pixels, axis: int, size: int) -> bool:
+    """Whether much of a picture stays at one level along an axis, for as long as a pixel of the next pass is wide.
+
+    There, an error of the first pass is that of many neighbours at once, and bicubic weights, whose positive ones add
+    up to more than 1, make two of it.
+    """
+    sample = np.moveaxis(pixels, axis, 0)[:, ::8]
+    run = min(max(3 * len(sample) // (2 * size), 2), len(sample) - 1)
+    level = (sample[:-run] == sample[run:]) & (sample[:-run] == sample[run // 2 : run // 2 - run])
+    return bool(level.mean() > 0.01)
+
+
+def _rows_first(size: tuple[int, int], height: int, width: int) -> bool:
+    """Whether Pillow resizes a (width, height) along the height before the width.
+
+    What is rounded and clipped between the passes depends on it.
+    """
+    return size[1] > height and 2 * (size[0] - width) < size[1] - height and _pillow_chooses()
+
+
+@functools.cache
+def _pillow_chooses() -> bool:
+    """Whether this Pillow resizes tall pictures along the height first; older ones never do."""
+    levels = (np.arange(12 * 4 * 3) * 97 % 256).astype(np.uint8).reshape(12, 4, 3)
+    picture, how = PIL.Image.fromarray(levels), PIL.Image.Resampling.BICUBIC
+    by_rows = picture.resize((4, 5), how).resize((6, 5), how)
+    return picture.resize((6, 5), how).tobytes() == by_rows.tobytes()
+
+
+def _resized_exactly(picture: PIL.Image.Image, height: int, width: int, resample: str) -> PIL.Image.Image:
+    if picture.size == (width, height):
+        return picture
+    return picture.resize((width, height), PIL.Image.Resampling[resample.upper()])
 
 
 def _cropped(picture: PIL.Image.Image, config: ImageConfig) -> Pixels:
@@ -159,16 +220,32 @@ def _cropped(picture: PIL.Image.Image, config: ImageConfig) -> Pixels:
     if longer <= 4 * max(config.size):
         seen = _resized(picture, whole_height, whole_width, config.resample)[rows, columns]
     else:  # a strip, which as a whole could fill the memory
-        down, across = picture.height / whole_height, picture.width / whole_width
-        box = (columns.start * across, rows.start * down, columns.stop * across, rows.stop * down)
-        size = (columns.stop - columns.start, rows.stop - rows.start)
-        seen = np.asarray(picture.resize(size, PIL.Image.Resampling[config.resample.upper()], box=box))
+        seen = _window(picture, (whole_height, whole_width), rows, columns, config.resample)
     if seen.shape[:2] == config.size:
         return seen
     canvas = np.zeros((height, width, 3), np.uint8)
     place = max(-top, 0), max(-left, 0)
     canvas[place[0] : place[0] + seen.shape[0], place[1] : place[1] + seen.shape[1]] = seen
     return canvas
+
+
+def _window(picture: PIL.Image.Image, whole: tuple[int, int], rows: slice, columns: slice, resample: str) -> Pixels:
+    """A part of the picture resized to `whole` (height, width), made without the rest."""
+    how = PIL.Image.Resampling[resample.upper()]
+    down, across = picture.height / whole[0], picture.width / whole[1]
+    reach = math.ceil(_REACH * max(down, across, 1.0)) + 1
+    left, top = max(math.floor(columns.start * across) - reach, 0), max(math.floor(rows.start * down) - reach, 0)
+    right = min(math.ceil(columns.stop * across) + reach, picture.width)
+    bottom = min(math.ceil(rows.stop * down) + reach, picture.height)
+    part = picture.crop((left, top, right, bottom))
+    x0, x1 = columns.start * across - left, columns.stop * across - left
+    y0, y1 = rows.start * down - top, rows.stop * down - top
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    if _rows_first(picture.size, *whole):
+        part = part.resize((part.width, height), how, box=(0, y0, part.width, y1))
+        return np.asarray(part.resize((width, height), how, box=(x0, 0, x1, height)))
+    part = part.resize((width, part.height), how, box=(x0, 0, x1, part.height))
+    return np.asarray(part.resize((width, height), how, box=(0, y0, width, y1)))
 
 
 def _padded(picture: PIL.Image.Image, config: ImageConfig) -> Pixels:
@@ -192,7 +269,7 @@ def _cut(picture: PIL.Image.Image, config: ImageConfig) -> Tiles:
     sized_height, sized_width = _to_longest(picture.height, picture.width, longest)
     rows, columns = _grid(sized_height, sized_width, height, width)
     # Pillow does the first of several passes, lest what is off by one in each should add up.
-    sized = PIL.Image.fromarray(_resized_exactly(picture, sized_height, sized_width, config.resample))
+    sized = _resized_exactly(picture, sized_height, sized_width, config.resample)
     pixels = _resized(sized, rows * height, columns * width, config.resample)
     if rows * columns == 1:
         return Tiles([_normalised(pixels, config)])
@@ -201,8 +278,15 @@ def _cut(picture: PIL.Image.Image, config: ImageConfig) -> Tiles:
         for row in range(rows)
         for column in range(columns)
     ]
-    tiles.append(_resized(PIL.Image.fromarray(pixels), height, width, config.resample))
+    tiles.append(_whole_tile(pixels, config))
     return Tiles([_normalised(tile, config) for tile in tiles], rows, columns)
+
+
+def _whole_tile(pixels: Pixels, config: ImageConfig) -> Pixels:
+    height, width = config.size
+    if pixels.shape[0] >= 2 * height and pixels.shape[1] >= 2 * width and _torch_has(config.resample):
+        return _halved(pixels, height, width, config.resample)
+    return _resized(PIL.Image.fromarray(pixels), height, width, config.resample)
 
 
 def _to_longest(height: int, width: int, longest: int) -> tuple[int, int]:

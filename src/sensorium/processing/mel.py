@@ -18,6 +18,7 @@ Samples: TypeAlias = npt.NDArray[np.float32]
 Values: TypeAlias = npt.NDArray[np.float32]
 
 _FLOOR = 1e-10  # power below this counts as this
+_LOUDEST = 65536.0  # 16-bit samples that nobody scaled are still heard: all is relative to the peak
 _RANGE = 8.0  # how far below the loudest is still told apart, in powers of ten
 
 
@@ -78,16 +79,11 @@ def check_samples(samples: Samples, sample_rate: int) -> None:
         raise DataError(f"sample {where} ({where / sample_rate:.3f} s) is {value:g}; samples lie between -1 and 1")
 
 
-_LOUDEST = 65536.0  # 16-bit samples that nobody scaled are still heard, being clipped relative to their peak
-
-
 def _log_mel_filled(samples: Samples, size: int, config: AudioConfig) -> Values:
     """Log-mel of samples followed by silence up to `size`. Frames that hear only the silence are not computed."""
-    heard = min(size, (len(samples) + 2 * config.n_fft) // config.hop * config.hop)
-    if heard < config.n_fft:
-        heard = size
+    heard = min(size, (len(samples) + 2 * (config.n_fft + config.hop)) // config.hop * config.hop)
     values = log_mel(np.pad(samples, (0, heard - len(samples))), config)
-    missing = max(size // config.hop, 1) - values.shape[1]
+    missing = size // config.hop - values.shape[1]
     return np.pad(values, ((0, 0), (0, missing)), mode="edge") if missing else values
 
 
