@@ -1,5 +1,6 @@
 """Typed, frozen, validated settings, saved beside the weights they describe."""
 
+from sensorium.config.augment import AugmentConfig
 from sensorium.config.base import Config, Layers, Positive, Probability, Size, nearest, read_json
 from sensorium.config.encoders import (
     ConvSpeechConfig,
@@ -25,6 +26,7 @@ from sensorium.config.transformer import Activation, RopeScaling, TransformerCon
 __all__ = [
     "Activation",
     "AudioConfig",
+    "AugmentConfig",
     "Config",
     "ConvSpeechConfig",
     "EmbedderConfig",
