@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
-from sensorium.data.media_files import MediaPart
+from sensorium.data.media_files import MediaPart, media_digest
 from sensorium.data.records import Content, DataFile, text_content
 from sensorium.data.requests import prompt_fields
 from sensorium.errors import DataError
@@ -30,7 +30,7 @@ def asked(
 ) -> Content:
     """A conversation in which the user shows pictures or plays recordings, asks, and is answered with a text.
 
-    Of several prompts the text chooses one. A prompt is the data set's (`prompts` of its file), else the source's
+    Of several prompts the picture or recording chooses one, lest the question tell the answer. A prompt is the data set's (`prompts` of its file), else the source's
     (its option `prompt`), else a common question in the language of the text.
 
     Args:
@@ -47,8 +47,16 @@ def asked(
     own = [prompt.format() for prompt in file.prompts if not prompt_fields(prompt)]
     common = _PROMPTS[hears, kind == "label"][_is_chinese(words)]
     wordings = own or [file.options.get("prompt", common)]
-    choice = int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "big") % len(wordings)
-    return shown(media, wordings[choice], file.answer.format(text=words))
+    return shown(media, wordings[_draw(media) % len(wordings)], file.answer.format(text=words))
+
+
+def _draw(media: Sequence[MediaPart]) -> int:
+    """A number that a picture or recording draws by its bytes, or cheaply by the name of its file."""
+    part = media[0] if media else None
+    if part is None:
+        return 0
+    key = part.path.name.encode(errors="surrogateescape") if part.path is not None else media_digest(part)
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
 
 
 def shown(media: Sequence[MediaPart], question: str, answer: str) -> Content:

@@ -29,7 +29,7 @@ from sensorium.processing.images import load_image
 
 _LETTERS = 1600  # characters of a record that are looked at to tell its script
 _THUMBNAIL = 176  # pixels
-_CAPTION = 80
+_CAPTION = 200
 
 
 @dataclass(frozen=True, slots=True)
