@@ -191,7 +191,7 @@ class _Packer:
         shuffle: bool,
     ) -> None:
         self._settings = (tuple(specs), processor, rows, time, seed, repeat, shift, shuffle)
-        self.processor = processor
+        self.specs, self.processor, self.seed = specs, processor, seed
         self.rows, self.time, self.shift = rows, time, shift
         self.weights = [spec.weight for spec in specs]
         self.streams = [
@@ -279,7 +279,7 @@ class _Packer:
             self.live[index] = False
             return []
         try:
-            made = self._encode(record)
+            made = self._encode(record, self._encoder(index))
         except DataError as error:
             stream.reject(record, str(error))
             return []
@@ -287,13 +287,20 @@ class _Packer:
             stream.pass_over()
         return made
 
-    def _encode(self, record: Record) -> list[Piece]:
+    def _encoder(self, index: int) -> Encoder:
+        """The processor for the next record of a data set, whose chance depends on nothing but its place."""
+        augment = self.specs[index].augment
+        if augment is None:
+            return self.processor
+        return self.processor.augmented(augment, np.random.default_rng([self.seed, index, self.drawn[index]]))
+
+    def _encode(self, record: Record, encoder: Encoder) -> list[Piece]:
         """A record as pieces of at most a row; none when what is to be learned lies beyond it."""
         lost = 0
         if isinstance(record.content, str):
-            encoded = [self.processor.encode_text(record.content)]
+            encoded = [encoder.encode_text(record.content)]
         else:
-            encoded, lost = fitted(self.processor, record.content, self.time + self.shift)
+            encoded, lost = fitted(encoder, record.content, self.time + self.shift)
         if not any(np.asarray(sequence.learned).any() for sequence in encoded):
             raise DataError("nothing is learned from it: it has no assistant turn, or no token")
         made: list[Piece] = []
@@ -349,7 +356,7 @@ def _restored(
 
 def _fingerprint(settings: list[Any], specs: Sequence[DatasetSpec], streams: Sequence[Stream]) -> str:
     """A digest of all that decides which batches come: settings, mixture, and the files by name and size."""
-    mixture = [spec.model_dump(mode="json", exclude={"path", "max_bad"}) for spec in specs]
-    files = [[(Path(file.name).name, file.path.stat().st_size) for file in stream.files] for stream in streams]
+    mixture = [spec.model_dump(mode="json", exclude={"path", "max_bad", "media_folder"}) for spec in specs]
+    files = [[(Path(file.name).name, file.n_bytes) for file in stream.files] for stream in streams]
     text = json.dumps([settings, mixture, files], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

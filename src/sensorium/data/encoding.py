@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorium.config import AugmentConfig
 from sensorium.messages import Message, Text
 from sensorium.processing.media import Feature
 
@@ -47,6 +48,9 @@ class Encoder(Protocol):
 
     def encode_messages(self, messages: Sequence[Message], /) -> EncodedText:
         """One conversation."""
+
+    def augmented(self, settings: AugmentConfig, generator: np.random.Generator, /) -> Encoder:
+        """The same, but every picture and recording is varied by chance."""
 
 
 def fitted(encoder: Encoder, messages: Sequence[Message], longest: int) -> tuple[list[EncodedText], int]:

@@ -64,7 +64,8 @@ def pieces(
         if (targets[window] != IGNORED).any():
             yield Piece(inputs[window], targets[window], tuple(feature.moved(-begin) for feature in inside))
     if placed < len(features):
-        raise DataError(f"longer than a row of {time} tokens: {len(features) - placed} features lie across its end")
+        cut = f"{len(features) - placed} of its {len(features)} pictures and recordings"
+        raise DataError(f"longer than a row of {time} tokens, which would cut off {cut}")
 
 
 def pack(lengths: Sequence[int], time: int, *, window: int = 128) -> list[list[int]]:

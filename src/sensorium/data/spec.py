@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sensorium.config import Config, Positive, nearest
+from sensorium.config import AugmentConfig, Config, Positive, nearest
 from sensorium.data.finding import CLASS_FOLDERS, FORMAT_BY_ENDING, files_below, format_of, records_below
 from sensorium.data.formats import READERS
 from sensorium.data.records import DataFile, matches
@@ -16,6 +16,8 @@ from sensorium.data.requests import FIELDS, prompt_fields
 from sensorium.data.sources import source
 from sensorium.data.world.settings import WorldSpec
 from sensorium.errors import DataError
+
+_OF_A_WORLD = {"source", "path", "world", "split", "weight", "limit", "max_bad", "ship", "augment"}
 
 
 class DatasetSpec(Config):
@@ -33,6 +35,7 @@ class DatasetSpec(Config):
     A world is made, not read: it needs a split, which its content keeps apart, and takes no settings of files.
     With pictures and recordings that have a label or a text, they are what is asked, and `answer` is the reply, with
     `{text}` for the label or text. `media_folder` is where relative paths of media begin (else beside the file).
+    `augment` varies pictures and recordings, in training only.
     """
 
     source: str | None = None
@@ -52,6 +55,7 @@ class DatasetSpec(Config):
     ship: bool = False
     prompts: tuple[str, ...] = ()
     answer: str = "{text}"
+    augment: AugmentConfig | None = None
     media_folder: Path | None = None
 
     @model_validator(mode="after")
@@ -72,7 +76,7 @@ class DatasetSpec(Config):
         """What is made, and not read, has a split of its own and no settings of files."""
         if self.split == "all":
             raise ValueError("a world needs split: train or validation")
-        for name in self.model_fields_set - {"source", "path", "world", "split", "weight", "limit", "max_bad", "ship"}:
+        for name in self.model_fields_set - _OF_A_WORLD:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} says how files are read, and a world has none (leave it out)")
 

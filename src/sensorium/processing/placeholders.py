@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from sensorium.config import AudioConfig, ModelConfig, PlaceholderConfig
+from sensorium.config import AudioConfig, AugmentConfig, ModelConfig, PlaceholderConfig
 from sensorium.errors import ConfigError, DataError, RequestError
 from sensorium.messages import Audio, Image
 from sensorium.processing.audio import load_audio
+from sensorium.processing.augment import augment_audio, augment_image, augment_mel
 from sensorium.processing.images import image_tiles, load_image
 from sensorium.processing.limits import named
 from sensorium.processing.media import Feature, Kind
@@ -44,6 +46,7 @@ class Placeholders:
 
     def __init__(self, config: ModelConfig | None, controls: Collection[str]) -> None:
         self._config = config
+        self._chance: tuple[AugmentConfig, np.random.Generator] | None = None
         self._controls = "|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or r"(?!)"
         self.tokens: dict[Kind, str] = {}
         if config is not None and config.vision is not None and config.vision.projector is not None:
@@ -57,6 +60,12 @@ class Placeholders:
                 )
         if len(set(self.tokens.values())) < len(self.tokens):
             raise ConfigError(f"pictures and recordings cannot both be written {self.tokens['image']!r}")
+
+    def augmented(self, settings: AugmentConfig, generator: np.random.Generator) -> Placeholders:
+        """The same, but every picture and recording is varied by chance."""
+        varied = copy.copy(self)
+        varied._chance = (settings, generator)
+        return varied
 
     def features(self, part: Image | Audio) -> list[Feature]:
         """A picture or recording prepared for its encoder: one feature for each tile or window, from position 0 on.
@@ -95,7 +104,10 @@ class Placeholders:
         if self._config is None or self._config.vision is None:
             raise RequestError(_cannot("image", self._config))
         settings = self._config.vision.image
-        values, rows, columns = image_tiles(load_image(part, settings), settings)
+        picture = load_image(part, settings)
+        if self._chance is not None:
+            picture = augment_image(picture, *self._chance)
+        values, rows, columns = image_tiles(picture, settings)
         length = self._config.image_places()
         return [Feature("image", 0, length, tile) for tile in values], rows, columns
 
@@ -104,8 +116,12 @@ class Placeholders:
             raise RequestError(_cannot("audio", self._config))
         settings = self._config.speech.audio
         samples = load_audio(part, settings)
+        if self._chance is not None:
+            samples = augment_audio(samples, *self._chance)
         found = []
         for index, values in enumerate(audio_windows(samples, settings)):
+            if self._chance is not None:
+                values = augment_mel(values, *self._chance)
             frames = _heard(len(samples), index, values, settings)
             found.append(Feature("audio", 0, self._config.audio_places(frames), values, frames))
         return found

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from sensorium.config import ModelConfig
+from sensorium.config import AugmentConfig, ModelConfig
 from sensorium.errors import CheckpointError, DataError, RequestError
 from sensorium.messages import Audio, Image, Message, Text
 from sensorium.processing.files import read_settings
@@ -84,6 +84,12 @@ class Processor:
     def with_tokenizer(self, tokenizer: Tokenizer) -> Processor:
         """The same with a tokenizer that has more tokens."""
         return Processor(tokenizer, self._source, self.stop_ids, self.config)
+
+    def augmented(self, settings: AugmentConfig, generator: np.random.Generator) -> Processor:
+        """The same for training: every picture and recording of a conversation is varied by chance."""
+        varied = Processor.__new__(Processor)
+        varied.__dict__ |= self.__dict__ | {"_placeholders": self._placeholders.augmented(settings, generator)}
+        return varied
 
     def __reduce__(self) -> tuple[type[Processor], tuple[Any, ...]]:
         return Processor, (self.tokenizer, self._source, self.stop_ids, self.config)

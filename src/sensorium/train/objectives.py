@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.config import nearest
+from sensorium.config import AugmentConfig, nearest
 from sensorium.data.batches import Batch, BatchStream
 from sensorium.data.encoding import Encoder
 from sensorium.data.spec import DatasetSpec
@@ -105,6 +105,9 @@ class _Everything:
 
     def __init__(self, processor: Processor) -> None:
         self._processor, self.tokenizer = processor, processor.tokenizer
+
+    def augmented(self, settings: AugmentConfig, generator: np.random.Generator) -> _Everything:
+        return _Everything(self._processor.augmented(settings, generator))
 
     def encode_text(self, text: str) -> Sequence:
         return self._processor.encode_text(text)

@@ -27,7 +27,9 @@ def validation_data(stage: Stage) -> tuple[DatasetSpec, ...]:
     """
     if stage.validation is not None:
         return stage.validation
-    held_out = (spec.model_copy(update={"split": "validation"}) for spec in stage.data if spec.split == "train")
+    held_out = (
+        spec.model_copy(update={"split": "validation", "augment": None}) for spec in stage.data if spec.split == "train"
+    )
     return tuple(spec for spec in held_out if _has_records(spec))
 
 
