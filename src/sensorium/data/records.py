@@ -91,6 +91,13 @@ class DataFile:
         """Where relative paths of pictures and recordings begin."""
         return self.media_folder if self.media_folder is not None else self.path.parent
 
+    @property
+    def n_bytes(self) -> int:
+        """The size of the file, or of all files in the folder."""
+        if self.path.is_dir():
+            return sum(inner.stat().st_size for inner in self.path.rglob("*") if inner.is_file())
+        return self.path.stat().st_size
+
     def wants(self, name: str) -> bool:
         """Whether what is stored under a name is to be read."""
         return (not self.include or matches(name, self.include)) and not matches(name, self.exclude)
