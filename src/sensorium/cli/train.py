@@ -54,9 +54,10 @@ def train(
     from sensorium.train import train as run
 
     chatting = frozenset(stage.name for stage in plan.stages if stage.objective == "chat")
-    masked = frozenset(stage.name for stage in plan.stages if stage.objective == "masked")
+    wordless = ("masked", "ctc", "contrastive")  # nothing can be sampled of them
+    silent = frozenset(stage.name for stage in plan.stages if stage.objective in wordless)
     with told_downloads(), Watcher() as watcher:
-        sampler = Sampler(tuple(prompts or ()), chatting, masked)
+        sampler = Sampler(tuple(prompts or ()), chatting, silent)
         model = run(
             plan, out, minutes=minutes, resume=resume, device=device, threads=threads, callbacks=[watcher, sampler]
         )

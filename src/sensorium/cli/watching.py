@@ -17,6 +17,7 @@ from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.train.callbacks import Callback, Sample, StageInfo, StepMetrics, ValidationMetrics
 
+_NOTABLE_WAIT = 0.05  # a share of the step
 _SMOOTHING = 0.05  # weight of the newest step in the loss and speed that are shown
 
 
@@ -64,7 +65,7 @@ class Watcher(Callback):
         """Move the bar."""
         self._announce()
         assert self._bar is not None
-        for name in ("loss", "tokens_per_second", "mfu"):
+        for name in ("loss", "tokens_per_second", "mfu", "waited"):
             value = getattr(metrics, name)
             self._smooth[name] = value + (1 - _SMOOTHING) * (self._smooth.get(name, value) - value)
         self._progress.update(self._bar, completed=metrics.step, figures=self._figures())
@@ -91,7 +92,8 @@ class Watcher(Callback):
         smooth = self._smooth
         bits = "" if self._bits_per_byte is None else f", val {self._bits_per_byte:.3f} bpb"
         speed = f"{smooth['tokens_per_second']:,.0f} tok/s, MFU {smooth['mfu']:.0%}"
-        return f"loss {smooth['loss']:.3f}{bits}, {speed}"
+        waits = f", waits {smooth['waited']:.0%} for data" if smooth["waited"] >= _NOTABLE_WAIT else ""
+        return f"loss {smooth['loss']:.3f}{bits}, {speed}{waits}"
 
     def _announce(self) -> None:
         if self._announcement:

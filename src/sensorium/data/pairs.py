@@ -148,6 +148,7 @@ class _Maker:
         kind: str | None,
     ) -> None:
         self._processor, self._units, self._rows, self._kind = processor, units, rows, kind
+        self._specs, self._seed = specs, seed
         self._weights = [spec.weight for spec in specs]
         self._streams = [record_stream(spec, seed=(seed, index), repeat=repeat) for index, spec in enumerate(specs)]
         self._drawn = [0] * len(specs)
@@ -195,7 +196,7 @@ class _Maker:
                 self._live[index] = False
                 continue
             try:
-                pair = self._pair(record)
+                pair = self._pair(record, self._processor_for(index))
             except DataError as error:
                 stream.reject(record, str(error))
                 continue
@@ -203,11 +204,18 @@ class _Maker:
             return pair
         return None
 
-    def _pair(self, record: Record) -> _Pair:
+    def _processor_for(self, index: int) -> Processor:
+        """The processor of a data set, by whose settings it may vary what it prepares."""
+        augment = self._specs[index].augment
+        if augment is None:
+            return self._processor
+        return self._processor.augmented(augment, np.random.default_rng([self._seed, index, self._drawn[index]]))
+
+    def _pair(self, record: Record, processor: Processor) -> _Pair:
         if isinstance(record.content, str):
             raise DataError("plain text is no pair: it needs a picture or recording with its text")
         replies = [message.text for message in record.content if message.role == "assistant"]
-        features = self._processor.encode_messages(record.content).features
+        features = processor.encode_messages(record.content).features
         if len(features) != 1 or not replies:
             raise DataError(f"a pair needs one picture or recording and its text, not {len(features)} of them")
         if self._kind is not None and features[0].kind != self._kind:

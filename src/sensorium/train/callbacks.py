@@ -44,7 +44,8 @@ class StepMetrics:
     """One optimiser step, the `step`-th of `horizon`.
 
     `loss` is in nats per learned token, `gradient_norm` as it was before clipping. `learned_tokens` are this step's;
-    `tokens` (padding counted) and `seconds` are the stage's so far; `mfu` is the share of the measured peak.
+    `tokens` (padding counted) and `seconds` are the stage's so far; `mfu` is the share of the measured peak, `waited`
+    the share of the step's time in which it waited for its data.
     """
 
     stage: str
@@ -58,6 +59,7 @@ class StepMetrics:
     tokens_per_second: float
     mfu: float
     seconds: float
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

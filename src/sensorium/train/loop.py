@@ -66,7 +66,9 @@ class Trainer:
         """
         started = time.perf_counter()
         stage = self.stage
+        waited = self.stream.waited
         batches = [self.next_batch(index) for index in range(stage.accumulate)]
+        waited = self.stream.waited - waited
         learned = sum(self.objective.count(batch) for batch in batches)
         loss = self.gradients(batches, max(1, learned))
         norm = nn.utils.get_total_norm([weight.grad for weight in self.weights.values() if weight.grad is not None])
@@ -98,6 +100,7 @@ class Trainer:
             tokens_per_second=stage.tokens_per_step / taken,
             mfu=sum(self.objective.flops(self.model, batch) for batch in batches) / taken / peak_flops,
             seconds=self.seconds,
+            waited=waited / taken,
         )
 
     def snapshot(self) -> Snapshot:

@@ -86,8 +86,8 @@ def _with_parts(pretrained: Pretrained, recipe: Recipe, processor: Processor) ->
 def trainable_copy(name_or_path: str | Path, device: torch.device) -> Pretrained:
     """A model from its folder in float32, in memory of its own: what loading maps belongs to the file."""
     pretrained = load_pretrained(name_or_path, dtype=torch.float32, device=device)
-    for weight in pretrained.model.parameters():
-        weight.data = weight.data.clone()
+    for tensor in (*pretrained.model.parameters(), *pretrained.model.buffers()):
+        tensor.data = tensor.data.clone()
     pretrained.model.decoder.tie_weights()
     return pretrained
 

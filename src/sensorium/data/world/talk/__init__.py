@@ -12,7 +12,7 @@ from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken
 from sensorium.data.world.talk.making import draw, edit, speak
 from sensorium.data.world.talk.places import detect, point
 from sensorium.data.world.talk.questions import vqa
-from sensorium.data.world.talk.quiz import quiz
+from sensorium.data.world.talk.quiz import quiz, shapes
 from sensorium.data.world.talk.refusals import refuse
 from sensorium.data.world.talk.school import arithmetic, instruct
 from sensorium.data.world.talk.setting import Maker, Setting
@@ -27,6 +27,7 @@ KINDS: dict[str, Maker] = {
     "caption": caption,
     "vqa": vqa,
     "quiz": quiz,
+    "shapes": shapes,
     "weather": weather,
     "detect": detect,
     "point": point,

@@ -136,7 +136,7 @@ def _ask_exist(setting: Setting, scene: Scene) -> Question | None:
 
 
 def _ask_where(setting: Setting, scene: Scene) -> Question | None:
-    clear = [thing for thing in single_things(scene) if _well_inside(thing)]
+    clear = [thing for thing in single_things(scene) if well_inside(thing)]
     if not clear:
         return None
     thing, language = setting.pick(clear), setting.language
@@ -322,5 +322,6 @@ def _name(setting: Setting, thing: Thing) -> str:
     return lexicon.coloured(thing.colour, thing.kind, setting.language)
 
 
-def _well_inside(thing: Thing) -> bool:
+def well_inside(thing: Thing) -> bool:
+    """Whether a thing is clearly in one ninth of the picture."""
     return all(abs(at - border) > _BORDER for at in thing.centre for border in (1 / 3, 2 / 3))

@@ -1,5 +1,8 @@
 """Many questions about one picture: the cheapest way to learn to look, since a picture is encoded once for all of them.
 
+`shapes` are those that no colour answers or is named in: their pictures may be bleached in training, so that a kind is
+known by its shape in a colour that it was never seen in.
+
 Facts: `answers` (a list of [sort, answer], in order).
 """
 
@@ -8,8 +11,9 @@ from __future__ import annotations
 from sensorium.data.world.scene import Scene
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.captions import CAPTION, describe
+from sensorium.data.world.talk.phrasings import COUNT, WHERE
 from sensorium.data.world.talk.places import DETECT, EVERYTHING, boxes_phrase
-from sensorium.data.world.talk.questions import ASKED, questions_about
+from sensorium.data.world.talk.questions import ASKED, questions_about, single_things, well_inside
 from sensorium.data.world.talk.setting import Setting, shown
 from sensorium.data.world.talk.types import Talk, Turn
 
@@ -25,13 +29,49 @@ def quiz(setting: Setting) -> Talk:
         asked.append(("caption", setting.say(CAPTION), describe(scene, setting.language)))
     if 0 < len(scene.things) <= _BOXES and setting.chance(0.6):
         asked.append(_detection(setting, scene))
+    return _asked(setting, "quiz", scene, asked)
+
+
+def shapes(setting: Setting) -> Talk:
+    """A picture of things, and up to six requests to box, to count and to name kinds of them."""
+    groups = setting.groups(*(1 + setting.dice.randrange(3) for _ in range(1 + setting.dice.randrange(3))))
+    scene = setting.scene("things", groups)
+    language = setting.language
+    asked = []
+    for group in groups:
+        found = [thing for thing in scene.things if thing.kind == group.kind]
+        names = lexicon.noun(group.kind, language, 2)
+        if setting.chance(0.5):
+            asked.append(("detect", setting.say(DETECT, things=names), boxes_phrase(found, language)))
+        else:
+            text = setting.say(COUNT, things=names, measure=lexicon.measure(group.kind))
+            asked.append(("count", text, lexicon.amount(len(found), language, group.kind)))
+    if len(scene.things) <= _BOXES:
+        text = setting.say(DETECT, things=EVERYTHING[language])
+        asked.append(("detect", text, boxes_phrase(scene.things, language)))
+    asked += [("where", *where) for where in _places(setting, scene)]
+    return _asked(setting, "shapes", scene, asked)
+
+
+def _places(setting: Setting, scene: Scene) -> list[tuple[str, str]]:
+    """Where each thing is that is alone of its kind, and beyond doubt in one place."""
+    clear = [thing for thing in single_things(scene) if well_inside(thing)]
+    nouns = [lexicon.noun(thing.kind, setting.language) for thing in clear]
+    return [
+        (setting.say(WHERE, thing=noun), lexicon.place_word(thing.place, setting.language))
+        for noun, thing in zip(nouns, clear, strict=True)
+    ]
+
+
+def _asked(setting: Setting, kind: str, scene: Scene, asked: list[tuple[str, str, str]]) -> Talk:
+    """A talk of up to six of the questions, in any order, the picture shown with the first."""
     setting.dice.shuffle(asked)
     turns = []
     for index, (_, text, answer) in enumerate(asked[:_MOST]):
         words = setting.arranged(*shown(scene, text)) if index == 0 else (text,)
         turns += [Turn("user", words), Turn("assistant", (answer,))]
     answers = [[sort, answer] for sort, _, answer in asked[:_MOST]]
-    return Talk("quiz", setting.language, tuple(turns), {"answers": answers})
+    return Talk(kind, setting.language, tuple(turns), {"answers": answers})
 
 
 def _detection(setting: Setting, scene: Scene) -> tuple[str, str, str]:
