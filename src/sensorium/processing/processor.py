@@ -144,7 +144,7 @@ class Processor:
         media = [part for message in messages for part in message.parts if not isinstance(part, Text)]
         written = [(_kind(part), self._placeholders.written(part)) for part in media]
         segments = self.template.render(messages, add_generation_prompt=add_generation_prompt)
-        if not written and not any(segment.shows for segment in segments):
+        if not self._tokens:
             return self._encoded([(segment.text, segment.control, segment.learned, None) for segment in segments])
         return self._encoded(_expanded(segments, written))
 

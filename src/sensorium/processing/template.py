@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, pairwise, product
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from sensorium.errors import DataError, RequestError
 from sensorium.messages import ROLES, Image, Message, Text
@@ -217,6 +217,8 @@ class ChatTemplate:
 
     def _content(self, pieces: Sequence[_Piece], role: str | None, marks: _Marks, mark: _Mark) -> _Content:
         """A message as the template takes it, where a role is given marked as its words."""
+        if len(pieces) == 1 and pieces[0].kind is None and self._takes_text:
+            return pieces[0].text if role is None else mark(pieces[0].text, role)
         texts = [marks.of_kind[piece.kind] if piece.kind else piece.text for piece in pieces]
         if self._takes_parts and (not self._takes_text or any(piece.kind for piece in pieces)):
             words = texts if role is None else [mark(text, role) for text in texts]
@@ -255,8 +257,7 @@ _Content: TypeAlias = str | list[dict[str, str]]
 _Mark: TypeAlias = Callable[[str, str], str]  # words, role
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     """Words of a message, or the kind of what it shows or plays there."""
 
     text: str
