@@ -33,6 +33,7 @@ Values: TypeAlias = npt.NDArray[np.float32]
 _NOT_READ = {"EPS"}
 _DRAWINGS = (b"<svg", b"%!ps", b"%pdf")
 _NOT_THIS_FORMAT = (SyntaxError, IndexError, TypeError, struct.error)  # what Pillow's plugins say so with
+_WHILE, _SAMPLED = 16, 32  # pixels along a line, and lines
 _REACH = 3.0  # pixels from which the widest filter, Lanczos, gathers
 
 
@@ -148,8 +149,8 @@ def _halved(pixels: Pixels, height: int, width: int, resample: str) -> Pixels:
     full_height, full_width = pixels.shape[:2]
     rows_first = _rows_first((full_width, full_height), height, width)
     between_height, between_width = (height, full_width) if rows_first else (full_height, width)
-    first = _by_torch(pixels, between_height, between_width, resample)
-    if resample == "bilinear" or not _is_smooth(first, 1 if rows_first else 0, width if rows_first else height):
+    if resample == "bilinear" or not _is_smooth(pixels, 1 if rows_first else 0):
+        first = _by_torch(pixels, between_height, between_width, resample)
         return np.asarray(PIL.Image.fromarray(first).resize((width, height), how))
     picture = PIL.Image.fromarray(pixels).resize((between_width, between_height), how)
     return _by_torch(np.array(picture), height, width, resample)
@@ -173,15 +174,20 @@ def _by_torch(pixels: Pixels, height: int, width: int, resample: str) -> Pixels:
     return resized[0].permute(1, 2, 0).numpy()
 
 
-def _is_smooth(pixels: Pixels, axis: int, size: int) -> bool:
-    """Whether much of a picture stays at one level along an axis, for as long as a pixel of the next pass is wide.
+def _is_smooth(pixels: Pixels, axis: int) -> bool:
+    """Whether a hundredth of a picture or more stays at one level for a while along an axis.
 
     There, an error of the first pass is that of many neighbours at once, and bicubic weights, whose positive ones add
-    up to more than 1, make two of it.
+    up to more than 1, make two of it. The grain of a photograph is enough to prevent that.
     """
-    sample = np.moveaxis(pixels, axis, 0)[:, ::8]
-    run = min(max(3 * len(sample) // (2 * size), 2), len(sample) - 1)
-    level = (sample[:-run] == sample[run:]) & (sample[:-run] == sample[run // 2 : run // 2 - run])
+    lines = np.moveaxis(pixels, axis, 0)
+    sample = np.ascontiguousarray(lines[:, :: max(lines.shape[1] // _SAMPLED, 1)]).reshape(len(lines), -1)
+    if len(sample) <= _WHILE:
+        return True
+    start = sample[:-_WHILE]
+    level = (start > 0) & (start < 255)  # at these, both are clipped alike
+    for step in range(2, _WHILE + 1, 2):
+        level &= start == sample[step : len(start) + step]
     return bool(level.mean() > 0.01)
 
 
