@@ -27,7 +27,7 @@ def import_model(
     sensorium import ./Qwen3-0.6B models/qwen3
     ```
     """
-    _must_be_new(destination)
+    must_be_new(destination)
     from sensorium.hub.folder import import_pretrained
 
     import_pretrained(source, destination)
@@ -49,7 +49,7 @@ def export_model(
     python -c "from transformers import AutoModelForCausalLM as A; A.from_pretrained('exported')"
     ```
     """
-    _must_be_new(destination)
+    must_be_new(destination)
     from sensorium.hub.folder import export_hf, load_pretrained, save_pretrained
 
     pretrained = load_pretrained(model)
@@ -60,6 +60,7 @@ def export_model(
     typer.echo(destination)
 
 
-def _must_be_new(destination: Path) -> None:
+def must_be_new(destination: Path) -> None:
+    """Raise `CheckpointError` when something is there that writing would overwrite."""
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise CheckpointError(f"{destination} already exists (name a new folder, or remove it first)")

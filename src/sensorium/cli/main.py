@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from sensorium.cli import ask, chat, convert, data, evaluate, info, train, world
+from sensorium.cli import ask, chat, convert, data, evaluate, graft, info, train, world
 from sensorium.errors import SensoriumError
 
 INTERRUPTED = 130
@@ -34,6 +34,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("info")(info.info)
 app.command("world")(world.world)
 app.add_typer(data.app, name="data")
+app.command("graft")(graft.graft)
 app.command("import")(convert.import_model)
 app.command("export")(convert.export_model)
 
