@@ -30,8 +30,9 @@ def asked(
 ) -> Content:
     """A conversation in which the user shows pictures or plays recordings, asks, and is answered with a text.
 
-    Of several prompts the picture or recording chooses one, lest the question tell the answer. A prompt is the data set's (`prompts` of its file), else the source's
-    (its option `prompt`), else a common question in the language of the text.
+    Of several prompts the picture or recording chooses one, lest the question tell the answer. A prompt is the data
+    set's (`prompts` of its file), else the source's (its option `prompt`), else a common question in the language of
+    the text.
 
     Args:
         media: what the user shows, before the question.

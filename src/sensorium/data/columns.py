@@ -94,8 +94,8 @@ def _features(schema: pyarrow.Schema) -> Mapping[str, Any]:
 
 def _media_kind(field: pyarrow.Field, feature: Any) -> MediaKind | None:
     """What a column of pictures or recordings holds: by its feature, else by its type and name."""
-    while isinstance(feature, list | dict):
-        inner = feature[0] if isinstance(feature, list) and feature else feature
+    while isinstance(feature, list | dict):  # [feature], or {"feature": feature, "_type": "Sequence"}
+        inner: Any = feature[0] if isinstance(feature, list) and feature else feature
         kind = inner.get("_type") if isinstance(inner, dict) else None
         if kind in ("Image", "Audio"):
             return "image" if kind == "Image" else "audio"
