@@ -2,11 +2,14 @@ import gzip
 import io
 import re
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sensorium.data import archives
 from sensorium.data.archives import Archive, Member, TarReader, open_archive
@@ -244,3 +247,17 @@ def test_an_archive_gives_its_members_in_any_order(tmp_path: Path) -> None:
             assert len(archive.bad) == 1
             with pytest.raises(DataError, match=f"{name} has no member 'c/3.png'"):
                 archive.read("c/3.png")
+
+
+@given(st.lists(st.tuples(st.integers(0, 6000), st.binary(min_size=1, max_size=12)), max_size=4), st.integers(0, 6000))
+def test_whatever_is_broken_in_an_archive_is_an_error_or_another_archive(
+    changes: list[tuple[int, bytes]], end: int
+) -> None:
+    data = bytearray(packed({"a.png": PNG, "long/" * 30 + "b.txt": b"words", "链.wav": b"x" * 700}))
+    for place, replacement in changes:
+        data[place : place + len(replacement)] = replacement
+    with suppress(DataError):
+        reader = TarReader(io.BytesIO(bytes(data[: len(data) - end])), "a.tar")
+        for member in reader:
+            if isinstance(member, Member):
+                assert len(reader.read(member)) == member.size <= len(data)

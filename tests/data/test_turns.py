@@ -90,7 +90,7 @@ def test_without_a_marked_place_the_picture_comes_first(folder: Path) -> None:
 
 def test_sharegpt_of_words_alone_may_speak_of_image_tags(folder: Path) -> None:
     talk = [{"from": "human", "value": "What does <image> do in SVG?"}, {"from": "gpt", "value": "It embeds one."}]
-    assert read(folder, {"conversations": talk}) == [
+    assert read(folder, {"image": "", "conversations": talk}) == [
         (Message.user("What does <image> do in SVG?"), Message.assistant("It embeds one."))
     ]
 

@@ -38,7 +38,7 @@ def record_media(record: Mapping[str, Any], folder: Path) -> list[MediaPart]:
     found: list[MediaPart] = []
     for key, kind in MEDIA_KEYS.items():
         value = record.get(key)
-        if value is not None:
+        if value not in (None, ""):  # an empty path stands for no picture too
             found += [given_media(item, kind, folder) for item in (value if isinstance(value, list) else [value])]
     return found
 
