@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sensorium.errors import DataError
-from sensorium.evaluation.baselines import baseline
+from sensorium.evaluation.baselines import baseline, most_frequent
 from sensorium.evaluation.examples import Example, draw_examples
 from sensorium.evaluation.task import Task
 from sensorium.messages import Message
@@ -145,4 +145,8 @@ def test_baselines_of_a_choice_are_computed() -> None:
     assert baseline("shortest", "accuracy", examples) == pytest.approx((0 + 1 + 1 / 2) / 3)
     # In the last example nothing shares a word with the question: a guess among three.
     assert baseline("word_overlap", "accuracy", examples) == pytest.approx((1 + 0 + 1 / 3) / 3)
-    assert baseline("most_frequent", "exact_match", examples) == pytest.approx(2 / 3)
+
+
+def test_the_most_frequent_answer_of_each_language() -> None:
+    said = [("en", "yes"), ("zh", "红色"), ("en", "no"), ("en", "no"), ("zh", "蓝色"), ("zh", "红色"), ("en", "yes")]
+    assert most_frequent(said) == {"en": "yes", "zh": "红色"}

@@ -146,7 +146,9 @@ def test_a_model_picks_what_it_learned_and_the_report_has_its_form(model: sensor
     data = json.loads(json.dumps(report.to_dict()))
     assert data["model"] == model.name
     result = data["tasks"]["mine"]
-    assert list(result) == ["score", "metric", "n", "ci95", "baselines"]
+    assert list(result) == ["score", "metric", "better", "n", "ci95", "baselines", "languages"]
+    assert result["languages"] == {"en": {key: result[key] for key in ("score", "n", "ci95", "baselines")}}
+    assert result["better"] == "higher"
     assert result["metric"] == "accuracy"
     assert result["n"] == 22
     assert result["score"] == 1.0
@@ -174,6 +176,7 @@ def test_bits_per_byte_of_learned_and_of_strange_text(model: sensorium.Model, ta
     report = evaluate(model, [learned], limit=22)
     odd = task(strange, prompt="document", parser="likelihood", metric="bits_per_byte", baselines=("byte_entropy",))
     assert report.tasks["mine"].score < 0.1
+    assert report.to_dict()["tasks"]["mine"]["better"] == "lower"
     result = evaluate(model, [odd]).tasks["mine"]
     assert result.score > result.baselines["byte_entropy"] > 3
     assert result.ci95[0] <= result.score <= result.ci95[1]

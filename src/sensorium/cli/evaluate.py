@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from sensorium.evaluation.runner import Report
 
 
-def _task_names(incomplete: str) -> list[str]:
-    from sensorium.evaluation.task import task_names
+_USUAL = ("text", "world")  # the suites that are run where no task is named
 
-    return [name for name in task_names() if name.startswith(incomplete)]
+
+def _task_names(incomplete: str) -> list[str]:
+    from sensorium.evaluation.task import SUITES, task_names
+
+    return [name for name in sorted((*task_names(), *SUITES)) if name.startswith(incomplete)]
 
 
 def evaluate(
@@ -26,8 +29,8 @@ def evaluate(
         typer.Option(
             "--task",
             metavar="NAME",
-            help="A task by name or YAML file; may be repeated.",
-            show_default="all",
+            help="A task by name or YAML file, or a suite: text, world, more (of the world), real; may be repeated.",
+            show_default="text and world, as far as the model sees and hears",
             autocompletion=_task_names,
         ),
     ] = None,
@@ -39,22 +42,27 @@ def evaluate(
 ) -> None:
     """Score a model on held-out data, with 95% confidence intervals and baselines.
 
+    The generated world needs the extra world (pip install 'sensorium[world]'), the other tasks their sources.
+
     Examples:
     ```sh
     sensorium eval seedling
-    sensorium eval seedling --task bpb --limit 100 --json
+    sensorium eval seedling --task vqa --limit 50 --json
+    sensorium eval seedling --task bpb --task world
     sensorium eval gpt2 --task dialogue --seed 1
     ```
     """
-    from sensorium.evaluation.task import load_task, task_names
+    from sensorium.evaluation.task import load_tasks
 
-    chosen = [load_task(name) for name in tasks or task_names()]
+    chosen = {task.name: task for name in tasks or _USUAL for task in load_tasks(name)}
     loaded = options.load_model(model, device=device, threads=threads)
     from sensorium.cli.progress import example_progress, told_downloads
     from sensorium.evaluation.runner import evaluate as run_tasks
+    from sensorium.evaluation.runner import takes
 
+    asked = [task for task in chosen.values() if tasks or takes(loaded, task)]
     with told_downloads(), example_progress(quiet=as_json) as progress:
-        report = run_tasks(loaded, chosen, limit=limit, seed=seed, progress=progress)
+        report = run_tasks(loaded, asked, limit=limit, seed=seed, progress=progress)
     if as_json:
         typer.echo(json.dumps(report.to_dict()))
     else:
@@ -65,11 +73,24 @@ def _print_table(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    languages = sorted({language for result in report.tasks.values() for language in result.languages})
     table = Table(title=report.model, title_justify="left", title_style="bold")
-    for heading in ("task", "metric", "score", "95% interval", "n", "baselines"):
-        table.add_column(heading, justify="right" if heading in ("score", "n") else "left")
+    numbers = ("score", *languages, "n")
+    for heading in ("task", "metric", "score", "95% interval", *languages, "n", "baselines"):
+        table.add_column(
+            heading, justify="right" if heading in numbers else "left", no_wrap=heading in ("score", "baselines", "n")
+        )
     for name, result in report.tasks.items():
         low, high = result.ci95
-        floor = ", ".join(f"{baseline} {score:.3f}" for baseline, score in result.baselines.items())
-        table.add_row(name, result.metric, f"{result.score:.3f}", f"{low:.3f} to {high:.3f}", str(result.n), floor)
+        each = [result.languages.get(language) for language in languages]
+        floor = "\n".join(f"{baseline} {score:.3f}" for baseline, score in result.baselines.items())
+        table.add_row(
+            name,
+            f"{result.metric} ↓" if result.lower_is_better else result.metric,
+            f"{result.score:.3f}",
+            f"{low:.3f} to {high:.3f}",
+            *("" if score is None else f"{score.score:.3f}" for score in each),
+            str(result.n),
+            floor,
+        )
     Console().print(table)

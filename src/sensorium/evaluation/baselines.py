@@ -6,26 +6,29 @@ import lzma
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from sensorium.evaluation.examples import Example
-from sensorium.evaluation.metrics import exact_match, token_f1
 
 
 def baseline(name: str, metric: str, examples: Sequence[Example]) -> float:
-    """The score of a baseline, on the metric's scale."""
+    """The score of a baseline of bits per byte or of a choice, on the metric's scale."""
     if metric == "bits_per_byte":
         return _COMPRESSORS[name](b"\n".join(example.reference.encode("utf-8") for example in examples))
-    if metric == "accuracy":
-        if name == "random":
-            return float(np.mean([1 / len(example.candidates) for example in examples]))
-        return float(np.mean([_picks(name, example) for example in examples]))
-    assert name == "most_frequent"  # the best that one answer to everything can do
-    answer = Counter(example.reference for example in examples).most_common(1)[0][0]
-    score = exact_match if metric == "exact_match" else token_f1
-    return float(np.mean([score(answer, example.reference) for example in examples]))
+    assert metric == "accuracy"
+    if name == "random":
+        return float(np.mean([1 / len(example.candidates) for example in examples]))
+    return float(np.mean([_picks(name, example) for example in examples]))
+
+
+def most_frequent(references: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The answer given most often in each language, of (language, answer); the first of several."""
+    counts: dict[str, Counter[str]] = {}
+    for language, reference in references:
+        counts.setdefault(language, Counter())[reference] += 1
+    return {language: counter.most_common(1)[0][0] for language, counter in counts.items()}
 
 
 def _uniform(_text: bytes) -> float:

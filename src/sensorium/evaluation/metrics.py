@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import jiwer
 import numpy as np
 
 Interval = tuple[float, float]
@@ -14,7 +16,7 @@ _RESAMPLES = 2_000
 
 
 def exact_match(answer: str, reference: str) -> float:
-    """1 when the same words stand in both, whatever the case, punctuation and articles (SQuAD's rule), else 0."""
+    """1 when the same words stand in both, else 0: case, punctuation, articles (SQuAD's rule) and width are ignored."""
     return float(_words(answer) == _words(reference))
 
 
@@ -25,6 +27,16 @@ def token_f1(answer: str, reference: str) -> float:
         return float(ours == theirs)
     shared = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * shared / (len(ours) + len(theirs))
+
+
+def word_errors(answer: str, reference: str) -> tuple[int, int]:
+    """Words replaced, left out and put in, by the fewest changes, and the reference's words (no case or punctuation)."""
+    return _edits(_spoken(answer).split(), _spoken(reference).split())
+
+
+def character_errors(answer: str, reference: str) -> tuple[int, int]:
+    """The same of characters, spaces ignored: for a language that puts none between words."""
+    return _edits(list("".join(_spoken(answer).split())), list("".join(_spoken(reference).split())))
 
 
 def proportion_interval(successes: int, n: int) -> Interval:
@@ -43,9 +55,23 @@ def bootstrap_interval(numerators: Sequence[float], denominators: Sequence[float
 
 
 def _words(text: str) -> list[str]:
-    """Words of Latin script, and single characters of Chinese, where no space parts the words."""
-    words = re.findall(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+", text.casefold())
+    """Words of Latin script, and single characters of Chinese, where no space parts the words; all of usual width."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    words = re.findall(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+", text)
     return [word for word in words if word not in ("a", "an", "the")]
+
+
+def _spoken(text: str) -> str:
+    """What is heard of a text: no case, no punctuation ("it's" is one word), no width."""
+    text = re.sub(r"['\u2019]", "", unicodedata.normalize("NFKC", text).casefold())
+    return re.sub(r"[\W_]+", " ", text)
+
+
+def _edits(ours: Sequence[str], theirs: Sequence[str]) -> tuple[int, int]:
+    if not theirs:
+        return len(ours), 0
+    found = jiwer.process_words(" ".join(theirs), " ".join(ours))
+    return found.substitutions + found.deletions + found.insertions, len(theirs)
 
 
 def _upper_tail(successes: int, n: int, p: float) -> float:

@@ -3,31 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sensorium.api import Model
-from sensorium.evaluation import metrics, scoring
-from sensorium.evaluation.baselines import baseline
-from sensorium.evaluation.examples import Example, draw_examples
-from sensorium.evaluation.metrics import Interval
+from sensorium.evaluation import scoring
+from sensorium.evaluation.baselines import baseline, most_frequent
+from sensorium.evaluation.examples import Example, draw_examples, training_references
+from sensorium.evaluation.judging import METRICS, Share
+from sensorium.evaluation.metrics import Interval, bootstrap_interval, proportion_interval
 from sensorium.evaluation.task import Task
 
 # Called as (task's name, examples done, examples in all).
 Progress = Callable[[str, int, int], None]
+_TRAINING_ANSWERS = 300  # of each data set, among which the most frequent is found
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A model's score on `n` examples, a 95% confidence interval, and what baselines reach on the same."""
+
+    score: float
+    n: int
+    ci95: Interval
+    baselines: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"score": self.score, "n": self.n, "ci95": list(self.ci95), "baselines": self.baselines}
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A model's score on one task: `n` examples, a 95% confidence interval, and what baselines reach on the same."""
+    """A model's score on one task.
 
-    score: float
+    `overall` pools all examples; `languages` are the scores in each, `parts` those by the fact that the task names.
+    `also` are further scores of the same answers.
+    """
+
     metric: str
-    n: int
-    ci95: Interval
-    baselines: dict[str, float]
+    lower_is_better: bool
+    overall: Score
+    languages: dict[str, Score]
+    parts: dict[str, Score] = field(default_factory=dict)
+    also: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """Of all examples together."""
+        return self.overall.score
+
+    @property
+    def n(self) -> int:
+        """Number of examples."""
+        return self.overall.n
+
+    @property
+    def ci95(self) -> Interval:
+        """The 95% confidence interval of the score."""
+        return self.overall.ci95
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """What baselines reach on all examples."""
+        return self.overall.baselines
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON; see `Report.to_dict`."""
+        return {
+            "score": self.score,
+            "metric": self.metric,
+            "better": "lower" if self.lower_is_better else "higher",
+            "n": self.n,
+            "ci95": list(self.ci95),
+            "baselines": self.baselines,
+            "languages": {language: score.to_dict() for language, score in self.languages.items()},
+            **({"parts": {name: score.to_dict() for name, score in self.parts.items()}} if self.parts else {}),
+            **({"also": self.also} if self.also else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +93,21 @@ class Report:
     tasks: dict[str, Result]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON: `{"model", "tasks": {NAME: {"score", "metric", "n", "ci95", "baselines"}}}`."""
-        tasks = {name: {**asdict(result), "ci95": list(result.ci95)} for name, result in self.tasks.items()}
-        return {"model": self.model, "tasks": tasks}
+        """As JSON: `{"model", "tasks": {NAME: {"score", "metric", "better", "n", "ci95", "baselines", "languages"}}}`.
+
+        `languages` holds score, n, ci95 and baselines of each language; `parts` and `also` stand where there are some.
+        """
+        return {"model": self.model, "tasks": {name: result.to_dict() for name, result in self.tasks.items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """An example with what the model's answer adds to the score, to further scores, and to baselines of answers."""
+
+    example: Example
+    share: Share
+    also: dict[str, Share] = field(default_factory=dict)
+    baselines: dict[str, Share] = field(default_factory=dict)
 
 
 def evaluate(
@@ -62,43 +129,99 @@ def evaluate(
 
     Raises:
         DataError: a task's data cannot be had.
+        ConfigError: the generated world is to speak or write by hand without the extra `world`.
         RequestError: the model cannot do what a task asks.
     """
     report = {}
     for task in tasks:
         examples = draw_examples(task, limit=limit, seed=seed)
+        usual = _usual_answers(task, examples, seed)
         answered = []
         for index, example in enumerate(examples):
-            answered.append(_answer(model, example, task))
+            answered.append(_answer(model, example, task, usual))
             if progress is not None:
                 progress(task.name, index + 1, len(examples))
-        score, interval = _estimate(task, answered, seed)
-        floor = {name: baseline(name, task.metric, examples) for name in task.baselines}
-        report[task.name] = Result(score, task.metric, len(examples), interval, floor)
+        report[task.name] = _result(task, answered, seed)
     return Report(model.name, report)
 
 
-def _answer(model: Model, example: Example, task: Task) -> tuple[float, float]:
-    """What an example adds to the numerator and to the denominator of the score."""
+def takes(model: Model, task: Task) -> bool:
+    """Whether the model takes in what the task shows and plays."""
+    organs = {"image": model.config.vision, "audio": model.config.speech}
+    return all(organs[kind] is not None for kind in task.takes)
+
+
+def _usual_answers(task: Task, examples: Sequence[Example], seed: int) -> dict[str, str]:
+    """For each language the most frequent answer: of training where the data is divided, else of the references."""
+    if "most_frequent" not in task.baselines:
+        return {}
+    asked = most_frequent((example.language, example.reference) for example in examples)
+    return asked | most_frequent(training_references(task, most=_TRAINING_ANSWERS, seed=seed))
+
+
+def _answer(model: Model, example: Example, task: Task, usual: dict[str, str]) -> _Answered:
     if task.parser.kind == "likelihood":
         cost = (
             scoring.reply_cost(model, example.context, example.reference)
             if task.prompt.kind == "reply"
             else scoring.document_cost(model, example.reference)
         )
-        return cost.bits, cost.n_bytes
+        return _Answered(example, (cost.bits, cost.n_bytes))
     if task.parser.kind == "choice":
-        return float(example.candidates[scoring.choose(model, example)] == example.reference), 1.0
-    answer = scoring.write(model, example, task.parser)
+        return _Answered(example, (example.candidates[scoring.choose(model, example)] == example.reference, 1))
+    metric, parser = METRICS[task.metric], task.parser
     # The reference is read as the answer is, so that "… is 42." and "42" agree under `number`.
-    reference = scoring.read_answer(example.reference, task.parser.kind)
-    score = metrics.exact_match if task.metric == "exact_match" else metrics.token_f1
-    return score(answer, reference), 1.0
+    true = scoring.read_reference(example, parser)
+    answer = scoring.write(model, example, parser)
+    others: dict[str, Share] = {}
+    if "most_frequent" in task.baselines:
+        others["most_frequent"] = metric.judge(scoring.read_answer(usual[example.language], parser.kind), true)
+    if "text_only" in task.baselines:
+        others["text_only"] = metric.judge(scoring.write(model, example.without_media(), parser), true)
+    return _Answered(example, metric.judge(answer, true), {n: judge(answer, true) for n, judge in metric.also}, others)
 
 
-def _estimate(task: Task, answered: Sequence[tuple[float, float]], seed: int) -> tuple[float, Interval]:
-    numerators, denominators = zip(*answered, strict=True)
-    score = float(np.sum(numerators) / np.sum(denominators))
-    if task.metric in ("accuracy", "exact_match"):
-        return score, metrics.proportion_interval(round(sum(numerators)), len(answered))
-    return score, metrics.bootstrap_interval(numerators, denominators, seed=seed)
+def _result(task: Task, answered: Sequence[_Answered], seed: int) -> Result:
+    lower = task.metric == "bits_per_byte" or (task.metric in METRICS and METRICS[task.metric].lower_is_better)
+    by_language = _grouped(answered, lambda each: each.example.language)
+    by_fact = _grouped(answered, lambda each: str(each.example.facts.get(task.by))) if task.by else {}
+    also = {name: _ratio([each.also[name] for each in answered]) for name in answered[0].also}
+    return Result(
+        task.metric,
+        lower,
+        _score(task, answered, seed),
+        {language: _score(task, group, seed) for language, group in by_language.items()},
+        {value: _score(task, group, seed) for value, group in by_fact.items()},
+        also,
+    )
+
+
+def _grouped(answered: Sequence[_Answered], key: Callable[[_Answered], str]) -> dict[str, list[_Answered]]:
+    groups: dict[str, list[_Answered]] = {}
+    for each in answered:
+        groups.setdefault(key(each), []).append(each)
+    return dict(sorted(groups.items()))
+
+
+def _score(task: Task, answered: Sequence[_Answered], seed: int) -> Score:
+    examples = [each.example for each in answered]
+    floor = {
+        name: _ratio([each.baselines[name] for each in answered])
+        if name in answered[0].baselines
+        else baseline(name, task.metric, examples)
+        for name in task.baselines
+    }
+    shares = [each.share for each in answered]
+    return Score(_ratio(shares), len(shares), _interval(task.metric, shares, seed), floor)
+
+
+def _ratio(shares: Sequence[Share]) -> float:
+    numerators, denominators = zip(*shares, strict=True)
+    return float(np.sum(numerators) / max(np.sum(denominators), 1))
+
+
+def _interval(metric: str, shares: Sequence[Share], seed: int) -> Interval:
+    if metric == "accuracy" or (metric in METRICS and METRICS[metric].proportion):
+        return proportion_interval(round(sum(right for right, _ in shares)), len(shares))
+    numerators, denominators = zip(*shares, strict=True)
+    return bootstrap_interval(numerators, denominators, seed=seed)

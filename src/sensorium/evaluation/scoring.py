@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,11 @@ def write(model: Model, example: Example, parser: Parser) -> str:
     answer = model.chat(list(example.context), temperature=0.0, n=1, max_tokens=parser.max_tokens)
     assert isinstance(answer, Message)
     return read_answer(answer.text, parser.kind)
+
+
+def read_reference(example: Example, parser: Parser) -> Example:
+    """The example with its reference read as an answer is."""
+    return replace(example, reference=read_answer(example.reference, parser.kind))
 
 
 def read_answer(text: str, kind: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 import yaml
 from pydantic import Field, model_validator
@@ -13,19 +13,34 @@ from sensorium.config import Config, Positive, nearest
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import ConfigError
 
-Metric = Literal["bits_per_byte", "accuracy", "exact_match", "token_f1"]
+Metric = Literal[
+    "bits_per_byte",
+    "accuracy",
+    "exact_match",
+    "token_f1",
+    "attribute_f1",
+    "weather",
+    "error_rate",
+    "word_error_rate",
+    "character_error_rate",
+    "box_iou",
+    "point_in_box",
+]
+Suite = Literal["text", "world", "more", "real"]
+SUITES: tuple[str, ...] = get_args(Suite)
+# The metrics that judge what the model writes; which of them need what the generated world knows.
+_WRITTEN = tuple(name for name in get_args(Metric) if name not in ("bits_per_byte", "accuracy"))
+_OF_THE_WORLD = ("box_iou", "point_in_box")
 # Which ways of reading a model's answer a metric can score, and which baselines mean something beside it.
 _PARSERS: dict[str, tuple[str, ...]] = {
     "bits_per_byte": ("likelihood",),
     "accuracy": ("choice",),
-    "exact_match": ("text", "first_line", "first_word", "number"),
-    "token_f1": ("text", "first_line", "first_word", "number"),
+    **dict.fromkeys(_WRITTEN, ("text", "first_line", "first_word", "number")),
 }
 _BASELINES: dict[str, tuple[str, ...]] = {
     "bits_per_byte": ("uniform", "byte_entropy", "xz"),
     "accuracy": ("random", "longest", "shortest", "word_overlap"),
-    "exact_match": ("most_frequent",),
-    "token_f1": ("most_frequent",),
+    **dict.fromkeys(_WRITTEN, ("most_frequent", "text_only")),
 }
 
 
@@ -63,15 +78,23 @@ class Parser(Config):
 
 
 class Task(Config):
-    """One measure of a model; `limit` examples are drawn by the seed unless the caller asks for another number."""
+    """One measure of a model; `limit` examples are drawn by the seed unless the caller asks for another number.
+
+    Several data sets take turns, so that each has its share of any number. `takes` says what else than words a model
+    must take in; `suite` is the group of tasks it is run with (see `load_tasks`). `by` names a fact of the generated
+    world, such as the sort of a question, by whose values the score is also reported.
+    """
 
     name: str
     description: str
+    suite: Suite | None = None
+    takes: tuple[Literal["image", "audio"], ...] = ()
     data: Annotated[tuple[DatasetSpec, ...], Field(min_length=1)]
     prompt: Prompt
     parser: Parser
     metric: Metric
     baselines: tuple[str, ...] = ()
+    by: str | None = None
     limit: Positive = 100
 
     @model_validator(mode="after")
@@ -86,6 +109,8 @@ class Task(Config):
                 raise ValueError(
                     f"{baseline!r} is no baseline of {self.metric}{nearest(baseline, _BASELINES[self.metric])}"
                 )
+        if self.metric in _OF_THE_WORLD and any(spec.world is None for spec in self.data):
+            raise ValueError(f"metric {self.metric} scores by the facts of the generated world (give data a world)")
         if self.prompt.kind == "reply" and "xz" in self.baselines:
             raise ValueError("baseline xz compresses documents (use prompt document, or leave it out)")
         return self
@@ -95,6 +120,13 @@ def task_names() -> list[str]:
     """Names of the tasks that come with the package, sorted."""
     folder = resources.files("sensorium.evaluation").joinpath("tasks")
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_tasks(name_or_path: str | Path) -> list[Task]:
+    """All tasks of a suite ("text", "world", "more", "real") by its name, or the one task of `load_task`."""
+    if str(name_or_path) not in SUITES:
+        return [load_task(name_or_path)]
+    return [task for task in map(load_task, task_names()) if task.suite == name_or_path]
 
 
 def load_task(name_or_path: str | Path) -> Task:
@@ -108,7 +140,7 @@ def load_task(name_or_path: str | Path) -> Task:
         return _parse(_read(path), path.stem, str(path))
     name = str(name_or_path)
     if name not in task_names():
-        raise ConfigError(f"unknown task {name!r}{nearest(name, task_names())}")
+        raise ConfigError(f"unknown task {name!r}{nearest(name, [*task_names(), *SUITES])}")
     text = resources.files("sensorium.evaluation").joinpath("tasks", f"{name}.yaml").read_text(encoding="utf-8")
     return _parse(text, name, f"task {name}")
 

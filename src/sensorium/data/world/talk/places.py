@@ -78,6 +78,7 @@ POINT = Phrases(
     openings=REQUESTS,
 )
 _BOX = re.compile(r"([^;<>]+?)" + r"<loc(\d\d)>" * 4)
+_POINT = re.compile(r"([^;<>]+?)" + r"<loc(\d\d)>" * 2 + "(?!<loc)")
 
 
 def location(value: float) -> str:
@@ -99,6 +100,15 @@ def read_boxes(text: str) -> list[tuple[str, float, float, float, float]]:
         x0, y0, x1, y1 = ((int(bin_) + 0.5) / BINS for bin_ in bins)
         boxes.append((_KINDS.get(name.strip(), name.strip()), x0, y0, x1, y1))
     return boxes
+
+
+def read_points(text: str) -> list[tuple[str, float, float]]:
+    """The points in an answer of either language, as `read_boxes` gives boxes."""
+    points = []
+    for name, *bins in _POINT.findall(text):
+        x, y = ((int(bin_) + 0.5) / BINS for bin_ in bins)
+        points.append((_KINDS.get(name.strip(), name.strip()), x, y))
+    return points
 
 
 _KINDS = {name: kind for kind, names in NOUNS.items() for name in names[:3]}
