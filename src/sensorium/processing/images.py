@@ -131,29 +131,29 @@ def _resized(picture: PIL.Image.Image, height: int, width: int, resample: str) -
     """Resize to (height, width, 3), within one level of Pillow.
 
     Each axis is a pass whose result is rounded. Torch is several times as fast, but rounds its weights more coarsely
-    and may be off by one, so it does one pass and Pillow the other: torch the first, which is most of the work, where
-    both axes are at least halved, else the second.
+    and may be off by one in a pass. Where both axes are at least halved no neighbour has much weight, and its two
+    passes stay within one level but in smooth pictures; for these, and for other sizes, Pillow does the first.
     """
     if not _torch_has(resample) or picture.size == (width, height):
         return np.asarray(_resized_exactly(picture, height, width, resample))
     if picture.width >= 2 * width and picture.height >= 2 * height:
         return _halved(np.array(picture), height, width, resample)
-    between = (picture.width, height) if _rows_first(picture.size, height, width) else (width, picture.height)
-    first = picture.resize(between, PIL.Image.Resampling[resample.upper()])
+    first = picture.resize(_between(picture.size, height, width), PIL.Image.Resampling[resample.upper()])
     return _by_torch(np.array(first), height, width, resample)
 
 
 def _halved(pixels: Pixels, height: int, width: int, resample: str) -> Pixels:
-    """Resize (height, width, 3) levels to at most half along both axes: the first pass by torch where it may be."""
-    how = PIL.Image.Resampling[resample.upper()]
+    """Resize (height, width, 3) levels to at most half along both axes."""
     full_height, full_width = pixels.shape[:2]
-    rows_first = _rows_first((full_width, full_height), height, width)
-    between_height, between_width = (height, full_width) if rows_first else (full_height, width)
-    if resample == "bilinear" or not _is_smooth(pixels, 1 if rows_first else 0):
-        first = _by_torch(pixels, between_height, between_width, resample)
-        return np.asarray(PIL.Image.fromarray(first).resize((width, height), how))
-    picture = PIL.Image.fromarray(pixels).resize((between_width, between_height), how)
-    return _by_torch(np.array(picture), height, width, resample)
+    between_width, between_height = _between((full_width, full_height), height, width)
+    rows_first = between_width == full_width
+    if _is_smooth(pixels, 1 if rows_first else 0):
+        picture = PIL.Image.fromarray(pixels)
+        picture = picture.resize((between_width, between_height), PIL.Image.Resampling[resample.upper()])
+        pixels = np.array(picture)
+    elif rows_first:  # torch of itself takes the width first
+        pixels = _by_torch(pixels, between_height, between_width, resample)
+    return _by_torch(pixels, height, width, resample)
 
 
 @functools.cache
@@ -175,10 +175,10 @@ def _by_torch(pixels: Pixels, height: int, width: int, resample: str) -> Pixels:
 
 
 def _is_smooth(pixels: Pixels, axis: int) -> bool:
-    """Whether a hundredth of a picture or more stays at one level for a while along an axis.
+    """Whether more than a few places of a picture stay at one level for a while along an axis.
 
-    There, an error of the first pass is that of many neighbours at once, and bicubic weights, whose positive ones add
-    up to more than 1, make two of it. The grain of a photograph is enough to prevent that.
+    There, an error of the first pass is that of all its neighbours, and the second adds its own. The grain of a
+    photograph is enough to prevent that.
     """
     lines = np.moveaxis(pixels, axis, 0)
     sample = np.ascontiguousarray(lines[:, :: max(lines.shape[1] // _SAMPLED, 1)]).reshape(len(lines), -1)
@@ -188,15 +188,16 @@ def _is_smooth(pixels: Pixels, axis: int) -> bool:
     level = (start > 0) & (start < 255)  # at these, both are clipped alike
     for step in range(2, _WHILE + 1, 2):
         level &= start == sample[step : len(start) + step]
-    return bool(level.mean() > 0.01)
+    return bool(level.mean() > 0.002)
 
 
-def _rows_first(size: tuple[int, int], height: int, width: int) -> bool:
-    """Whether Pillow resizes a (width, height) along the height before the width.
+def _between(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """The (width, height) of a picture between the two passes of Pillow, which may begin with either axis.
 
-    What is rounded and clipped between the passes depends on it.
+    What is rounded and clipped between them depends on it.
     """
-    return size[1] > height and 2 * (size[0] - width) < size[1] - height and _pillow_chooses()
+    tall = size[1] > height and 2 * (size[0] - width) < size[1] - height
+    return (size[0], height) if tall and _pillow_chooses() else (width, size[1])
 
 
 @functools.cache
@@ -247,7 +248,7 @@ def _window(picture: PIL.Image.Image, whole: tuple[int, int], rows: slice, colum
     x0, x1 = columns.start * across - left, columns.stop * across - left
     y0, y1 = rows.start * down - top, rows.stop * down - top
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    if _rows_first(picture.size, *whole):
+    if _between(picture.size, *whole)[0] == picture.width:
         part = part.resize((part.width, height), how, box=(0, y0, part.width, y1))
         return np.asarray(part.resize((width, height), how, box=(x0, 0, x1, height)))
     part = part.resize((width, part.height), how, box=(x0, 0, x1, part.height))
