@@ -103,6 +103,19 @@ WHISPER = _table("""
     blocks.{}.mlp.down        layers.{0}.fc2
     final_norm                layer_norm
 """)
+LLAVA_PROJECTOR = _table("""
+    up                        linear_1
+    down                      linear_2
+""")
+
+IDEFICS3_CONNECTOR = _table("""
+    map                       modality_projection.proj
+""")
+
+QWEN2_AUDIO_PROJECTOR = _table("""
+    map                       linear
+""")
+
 WHISPER_ABSENT = r"blocks\.\d+\.attention\.k\.bias"  # which no softmax could see
 
 

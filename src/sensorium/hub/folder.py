@@ -21,6 +21,7 @@ from sensorium.hub.dual import DUAL_FAMILIES, read_dual
 from sensorium.hub.exporting import write_huggingface
 from sensorium.hub.importing import load_processor, read_huggingface
 from sensorium.hub.llama2c import find_llama2c, read_llama2c
+from sensorium.hub.multimodal import MULTIMODAL_FAMILIES, read_multimodal
 from sensorium.hub.pretrained import Pretrained, check_vocabulary
 from sensorium.hub.resolve import resolve_model
 from sensorium.hub.weights import STORABLE, WEIGHTS_FILE, open_weights, write_weights
@@ -150,6 +151,8 @@ def _read(path: Path, dtype: torch.dtype | None, device: torch.device) -> Pretra
         return _read_own(path, ModelConfig.parse(raw, str(path / CONFIG_FILE)), dtype, device)
     if raw.get("model_type") in DUAL_FAMILIES:
         return read_dual(path, raw, dtype, device)
+    if raw.get("model_type") in MULTIMODAL_FAMILIES:
+        return read_multimodal(path, raw, dtype, device)
     return read_huggingface(path, raw, dtype, device)
 
 

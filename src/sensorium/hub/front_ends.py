@@ -36,6 +36,13 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "rescale_offset": (None, False),
     "data_format": (None, "channels_first"),
 }
+_TILES: dict[str, Any] = {
+    "size": {"longest_edge": 4 * 364},
+    "max_image_size": {"longest_edge": 364},
+    "resample": 1,
+    "image_mean": _HALF,
+    "image_std": _HALF,
+}
 _KNOWN = {"do_normalize", "do_center_crop"}
 
 
@@ -80,6 +87,51 @@ def read_image_config(folder: Path, family: str, image_size: int | None) -> Imag
     return image
 
 
+def read_whole_processor(folder: Path) -> tuple[dict[str, Any], str]:
+    """What `processor_config.json` says beside its parts, and its name; nothing without one.
+
+    Raises:
+        ConfigError: a file that is broken or no object.
+    """
+    path = folder / "processor_config.json"
+    found = read_json(path) if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} must hold an object of settings")
+    return found, str(path)
+
+
+def read_tiles_config(folder: Path, image_size: int) -> ImageConfig:
+    """How a folder's Idefics3 or SmolVLM cuts pictures into tiles, each a picture for the encoder.
+
+    Raises:
+        ConfigError: a setting we do not compute, or tiles of another size than the encoder's.
+    """
+    raw, where = read_processor(folder, "image_processor")
+    full = _TILES | {key: value for key, value in (raw or {}).items() if value is not None}
+    named = str(full.get("image_processor_type", "Idefics3ImageProcessor"))
+    if not named.startswith(("Idefics3ImageProcessor", "SmolVLMImageProcessor")):
+        raise ConfigError(f"{where}: image_processor_type {named!r} is not supported (only Idefics3's and SmolVLM's)")
+    for key in ("do_resize", "do_rescale", "do_image_splitting"):
+        if not full.get(key, True):
+            raise ConfigError(f"{where}: {key} = {full[key]!r} is not supported")
+    edges = [_edge(full, key, where) for key in ("size", "max_image_size")]
+    if raw is None:
+        edges = [4 * image_size, image_size]
+    if edges[1] != image_size:
+        raise ConfigError(f"{where}: tiles of {edges[1]}x{edges[1]}, but the encoder reads {image_size}x{image_size}")
+    resample = _resample(full, where)
+    tiles = {"size": (image_size, image_size), "resize": "tiles", "longest_edge": edges[0], "resample": resample}
+    return ImageConfig.parse(tiles | _levels(full, where), where)
+
+
+def _edge(full: Mapping[str, Any], key: str, where: str) -> int:
+    size = full[key]
+    if not isinstance(size, dict) or set(size) != {"longest_edge"} or not isinstance(size["longest_edge"], int):
+        raise ConfigError(f"{where}: {key} = {size!r} is not supported (longest_edge)")
+    edge: int = size["longest_edge"]
+    return edge
+
+
 def image_config(raw: Mapping[str, Any], where: str, family: str) -> ImageConfig:
     """A processor's file as our settings. Raises `ConfigError` on anything we could only get wrong."""
     kind = _kind(raw, family, where)
@@ -90,11 +142,16 @@ def image_config(raw: Mapping[str, Any], where: str, family: str) -> ImageConfig
     if unknown:
         raise ConfigError(f"{where}: {unknown[0]} = {raw[unknown[0]]!r} is not supported")
     full = {"image_mean": _HALF, "image_std": _HALF} | _DEFAULTS[kind] | {k: v for k, v in raw.items() if v is not None}
+    resample = _resample(full, where)
+    sizes = _convnext_sizes(full, where) if kind == "ConvNext" else _sizes(full, kind, where)
+    return ImageConfig.parse(sizes | {"resample": resample} | _levels(full, where), where)
+
+
+def _resample(full: Mapping[str, Any], where: str) -> str:
     resample = full["resample"]
     if not isinstance(resample, int) or not 0 <= resample < len(_RESAMPLE):
         raise ConfigError(f"{where}: resample = {resample!r} is none of Pillow's 0 to {len(_RESAMPLE) - 1}")
-    sizes = _convnext_sizes(full, where) if kind == "ConvNext" else _sizes(full, kind, where)
-    return ImageConfig.parse(sizes | {"resample": _RESAMPLE[resample]} | _levels(full, where), where)
+    return _RESAMPLE[resample]
 
 
 def read_audio_config(folder: Path, encoder: WhisperConfig) -> AudioConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from sensorium.config import ModelConfig, SamplingConfig, TransformerConfig, read_json
 from sensorium.errors import ConfigError
 from sensorium.hub.assemble import blank_model, expected_shapes, fill_model
-from sensorium.hub.families import Family, family_of
+from sensorium.hub.families import family_of
 from sensorium.hub.pretrained import Pretrained, check_vocabulary
 from sensorium.hub.weights import Weights, open_weights
 from sensorium.processing.processor import Processor
@@ -35,13 +36,16 @@ def read_huggingface(folder: Path, raw: dict[str, Any], dtype: torch.dtype | Non
     processor = load_processor(folder)
     check_vocabulary(processor, ModelConfig(decoder=decoder), folder)
     weights = open_weights(folder)
-    decoder = _settle_tying(decoder, family, weights)
+    embedding, head = family.spellings(family.embedding), family.spellings(family.head)
+    decoder = settle_tying(decoder, weights, embedding, head)
     config = ModelConfig(decoder=decoder)
     model = blank_model(config)
     pieces = family.pieces(expected_shapes(model), decoder.n_layers)
     fill_model(model, weights, pieces, ignored=family.ignored, dtype=dtype, device=device)
     stored = weights.tensors[next(name for name in pieces[0].theirs if name in weights.tensors)].dtype
-    return Pretrained(config, model, processor, _sampling(folder, raw), folder, stored_dtype=stored or torch.float32)
+    return Pretrained(
+        config, model, processor, read_sampling(folder, raw), folder, stored_dtype=stored or torch.float32
+    )
 
 
 def load_processor(folder: Path, config: ModelConfig | None = None) -> Processor | None:
@@ -51,30 +55,35 @@ def load_processor(folder: Path, config: ModelConfig | None = None) -> Processor
     return Processor.load(folder, config) if has_tokenizer or has_gpt2_files else None
 
 
-def _settle_tying(config: TransformerConfig, family: Family, weights: Weights) -> TransformerConfig:
+def settle_tying(
+    config: TransformerConfig, weights: Weights, embedding: Sequence[str], head: Sequence[str]
+) -> TransformerConfig:
     """Decide, as transformers does, what a file means whose configuration ties the two tables.
 
     It may hold either table or both; both and different means that they are not tied after all.
+
+    Args:
+        config: the decoder's.
+        weights: the tensors on disk; of two equal tables one is forgotten.
+        embedding: the names that the table of tokens goes by, the usual one first.
+        head: those of the output table.
     """
     if not config.tie_embeddings:
         return config
     tensors = weights.tensors
-    embedding, head = (
-        next((name for name in family.spellings(usual) if name in tensors), None)
-        for usual in (family.embedding, family.head)
-    )
-    if head is None:
+    first, second = (next((name for name in spelled if name in tensors), None) for spelled in (embedding, head))
+    if second is None:
         return config
-    if embedding is None:
-        tensors[family.embedding] = tensors.pop(head)
-    elif torch.equal(tensors[embedding].mapped(), tensors[head].mapped()):
-        del tensors[head]
+    if first is None:
+        tensors[embedding[0]] = tensors.pop(second)
+    elif torch.equal(tensors[first].mapped(), tensors[second].mapped()):
+        del tensors[second]
     else:
         return config.model_copy(update={"tie_embeddings": False})
     return config
 
 
-def _sampling(folder: Path, raw: dict[str, Any]) -> SamplingConfig:
+def read_sampling(folder: Path, raw: dict[str, Any]) -> SamplingConfig:
     """How the checkpoint asks to be sampled, with every token that ends its reply."""
     path = folder / "generation_config.json"
     wishes = read_json(path) if path.is_file() else {}
