@@ -17,7 +17,7 @@ def import_model(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A Hugging Face folder or hub id, or a llama2.c .bin.")],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="The model folder to write; must not exist.")],
 ) -> None:
-    """Turn open weights (GPT-2, Llama, Mistral, Qwen2, Qwen3, BERT) into a model folder.
+    """Turn open weights (GPT-2, Llama, Mistral, Qwen2, Qwen3, BERT, CLIP, SigLIP, LLaVA, …) into a model folder.
 
     A folder works without a network; a hub id is downloaded by huggingface_hub.
 
