@@ -6,12 +6,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pairing import PARTS, pairs_file, played, shown
 from safetensors.torch import load_file
 
 from sensorium.errors import ConfigError
@@ -31,7 +32,7 @@ from sensorium.train.loop import Trainer
 from sensorium.train.objectives import make_objective
 from sensorium.train.start import first_model, prepare_processor
 
-recipe, out = load_recipe(sys.argv[1]), Path(sys.argv[2])
+out, recipe = Path(sys.argv[1]), load_recipe(sys.argv[2])
 with joined("cpu") as world:
     if world.is_main:
         out.mkdir()
@@ -49,14 +50,52 @@ with joined("cpu") as world:
 """
 
 
-def start(recipe: Path, out: Path, processes: int) -> list[subprocess.Popen[bytes]]:
+# Writes the gradients of one step and the validation's loss, for each of the recipes named.
+GRADIENTS = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from sensorium.processing.processor import Processor
+from sensorium.train import load_recipe
+from sensorium.train.distributed import joined
+from sensorium.train.loop import Trainer
+from sensorium.train.objectives import make_objective
+from sensorium.train.start import first_model, prepare_processor
+from sensorium.train.validation import Validation
+
+with joined("cpu") as world:
+    for path in sys.argv[2:]:
+        recipe, out = load_recipe(path), Path(sys.argv[1]) / Path(path).stem
+        if world.is_main:
+            out.mkdir(parents=True)
+            prepare_processor(recipe, out)
+        world.wait()
+        processor = Processor.load(out)
+        model = first_model(recipe, processor, world.device).model
+        processor = processor.with_config(model.config)
+        stage = recipe.stages[0]
+        objective = make_objective(stage, processor, model)
+        trainer = Trainer(model, objective, stage, seed=1, world=world)
+        batches = [trainer.next_batch(0), trainer.next_batch(1)]
+        loss = trainer.gradients(batches, sum(objective.count(batch) for batch in batches))
+        found = {name: weight.grad for name, weight in trainer.weights.items() if weight.grad is not None}
+        found["loss"] = loss
+        validation = Validation(objective, stage, stage.validation, seed=2, world=world)
+        found["validation"] = torch.tensor(validation(model, 0).loss)
+        save_file(found, out / f"gradients-{world.rank}.safetensors")
+        trainer.stream.close()
+"""
+
+
+def start(out: Path, recipes: Sequence[Path], processes: int, program: str = PROGRAM) -> list[subprocess.Popen[bytes]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
     return [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(recipe), str(out)],
+            [sys.executable, "-c", program, str(out), *map(str, recipes)],
             env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
         )
         for rank in range(processes)
@@ -72,8 +111,8 @@ def test_two_processes_give_the_gradients_and_the_run_of_one(
 ) -> None:
     # Five rows do not divide by two: the shares are uneven, and so are their learned tokens.
     recipe = write_recipe(rows=5, accumulate=2, budget={"steps": 4}, save_every=2, clip=0.1, ema=0.9)
-    pair = start(recipe, tmp_path / "2", 2)
-    monkeypatch.setattr(sys, "argv", ["", str(recipe), str(tmp_path / "1")])
+    pair = start(tmp_path / "2", [recipe], 2)
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "1"), str(recipe)])
     exec(PROGRAM, {})
     assert [process.wait(timeout=240) for process in pair] == [0, 0]
     alone = load_file(tmp_path / "1" / "gradients-0.safetensors")
@@ -87,6 +126,59 @@ def test_two_processes_give_the_gradients_and_the_run_of_one(
     random_states = load_file(last / "random.safetensors")["torch"]
     assert random_states.shape[0] == 2
     assert not torch.equal(random_states[0], random_states[1])  # each process drops out places of its own
+
+
+def test_two_processes_compare_and_spell_pairs_as_one_does(
+    tmp_path: Path, write_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a share has fewer pairs, or none, and where it holds pictures alone while only the ears learn."""
+    seen = pairs_file(tmp_path / "seen.jsonl", [shown(index) for index in range(24)])
+    heard = pairs_file(tmp_path / "heard.jsonl", [played(index) for index in range(9)])
+    both = pairs_file(tmp_path / "both.jsonl", [(shown, played)[index % 5 == 0](index) for index in range(25)])
+    few = pairs_file(tmp_path / "few.jsonl", [shown(index) for index in range(6)])
+    few_heard = pairs_file(tmp_path / "few_heard.jsonl", [played(index) for index in range(6)])
+    settings: dict[str, dict[str, Any]] = {
+        "clip": {"objective": "contrastive", "data": [seen], "validation": [few]},
+        "frozen": {
+            "objective": "contrastive",
+            "data": [both],
+            "validation": [few],
+            "freeze": ["vision.*", "decoder.*"],
+        },
+        "siglip": {
+            "objective": "contrastive",
+            "loss": "siglip",
+            "embedder": {"dim": 12, "logit_bias": True},
+            "data": [seen],
+            "validation": [few],
+        },
+        "ctc": {"objective": "ctc", "data": [heard], "validation": [few_heard]},
+        "mixed": {
+            "objective": "chat",
+            "data": [both],
+            "validation": [few],
+            "time": 64,
+            "auxiliary": {"objective": "contrastive", "data": [seen], "rows": 3, "weight": 0.5},
+        },
+    }
+    recipes = [
+        write_recipe(f"{name}.yaml", **{"rows": 5, "accumulate": 2, **PARTS, **each}) for name, each in settings.items()
+    ]
+    pair = start(tmp_path / "2", recipes, 2, GRADIENTS)
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "1"), *map(str, recipes)])
+    exec(GRADIENTS, {})
+    assert [process.wait(timeout=240) for process in pair] == [0, 0]
+    for name in settings:
+        alone = load_file(tmp_path / "1" / name / "gradients-0.safetensors")
+        # Attention does not see a bias of its keys: that gradient is nothing but rounding.
+        alone = {each: tensor for each, tensor in alone.items() if not each.endswith("attention.k.bias")}
+        assert alone["loss"] > 0
+        assert alone["validation"] > 0
+        for rank in (0, 1):
+            together = load_file(tmp_path / "2" / name / f"gradients-{rank}.safetensors")
+            assert together.keys() >= alone.keys()
+            assert all(together[other].abs().max() < 1e-6 for other in together.keys() - alone.keys())
+            assert all(relative_distance(together[each], alone[each]) < 1e-4 for each in alone), name
 
 
 def test_a_lone_process_is_a_world_of_one() -> None:

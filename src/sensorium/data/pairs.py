@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from sensorium.data.records import Record
 from sensorium.data.spec import DatasetSpec
 from sensorium.data.streams import record_stream
 from sensorium.errors import DataError
+from sensorium.messages import Text
 from sensorium.nn.media import Media
 from sensorium.processing.media import Feature, media_of
 from sensorium.processing.processor import Processor
@@ -147,14 +149,17 @@ class _Maker:
         repeat: bool,
         kind: str | None,
     ) -> None:
+        self._settings = (tuple(specs), processor, units, rows, seed, repeat, kind)
         self._processor, self._units, self._rows, self._kind = processor, units, rows, kind
         self._specs, self._seed = specs, seed
         self._weights = [spec.weight for spec in specs]
         self._streams = [record_stream(spec, seed=(seed, index), repeat=repeat) for index, spec in enumerate(specs)]
         self._drawn = [0] * len(specs)
         self._live = [True] * len(specs)
-        settings = [[spec.model_dump(mode="json", exclude={"path", "max_bad"}) for spec in specs], seed, rows, repeat]
-        self._fingerprint = hashlib.blake2b(repr(settings).encode(), digest_size=8).hexdigest()
+        self._fingerprint = self._digest(seed, repeat)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (*self._settings, self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -167,7 +172,8 @@ class _Maker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state.get("fingerprint") != self._fingerprint:
             raise DataError(
-                "the saved place in the data belongs to other data or settings: restore them, or begin anew"
+                "the saved place in the data belongs to other data or settings (files, mixture, seed, rows): "
+                "restore them, or begin a new run"
             )
         for stream, saved in zip(self._streams, state["streams"], strict=True):
             stream.load_state_dict(saved)
@@ -215,9 +221,15 @@ class _Maker:
         if isinstance(record.content, str):
             raise DataError("plain text is no pair: it needs a picture or recording with its text")
         replies = [message.text for message in record.content if message.role == "assistant"]
-        features = processor.encode_messages(record.content).features
-        if len(features) != 1 or not replies:
-            raise DataError(f"a pair needs one picture or recording and its text, not {len(features)} of them")
+        shown = [part for message in record.content for part in message.parts if not isinstance(part, Text)]
+        if len(shown) != 1 or not replies:
+            raise DataError(
+                "a pair is one picture or recording and the words of a reply, not "
+                f"{len(shown)} of the one and {len(replies)} of the other"
+            )
+        features = processor.features(shown[0])
+        if len(features) != 1:
+            raise DataError(f"a pair is of one piece, and this picture or recording is cut into {len(features)}")
         if self._kind is not None and features[0].kind != self._kind:
             raise DataError(f"a pair with {self._kind} is needed, and this one has {features[0].kind}")
         units = self._units(replies[-1])
@@ -225,6 +237,30 @@ class _Maker:
             raise DataError("the text is empty")
         digest = hashlib.blake2b(np.asarray(units).tobytes(), digest_size=8).digest()
         return _Pair(features[0], units, int.from_bytes(digest, "big") >> 1)
+
+    def _digest(self, seed: int, repeat: bool) -> str:
+        """Of all that decides which batches come: settings, mixture, and the files by name and size."""
+        moved = {"media_folder": None}
+        mixture = [spec.model_dump(mode="json", exclude={"path", "max_bad"}) | moved for spec in self._specs]
+        files = [(Path(file.name).name, file.n_bytes) for stream in self._streams for file in stream.files]
+        settings = [mixture, seed, self._rows, repeat, *files]
+        return hashlib.blake2b(repr(settings).encode(), digest_size=8).hexdigest()
+
+
+def _restored(
+    specs: Sequence[DatasetSpec],
+    processor: Processor,
+    units: Callable[[str], list[int]],
+    rows: int,
+    seed: int,
+    repeat: bool,
+    kind: str | None,
+    state: Mapping[str, Any],
+) -> _Maker:
+    """A maker in another process."""
+    maker = _Maker(specs, processor, units, rows, seed, repeat, kind)
+    maker.load_state_dict(state)
+    return maker
 
 
 def _batch(pairs: Sequence[_Pair]) -> PairBatch:

@@ -103,6 +103,8 @@ def gathered(rows: Tensor) -> Tensor:
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return rows
+    if rows.is_floating_point() and not rows.requires_grad:
+        rows = rows.detach().requires_grad_()  # the way back is one that all processes go together, or wait for ever
     everywhere: Tensor = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
     return everywhere
 

@@ -80,6 +80,11 @@ class Mixed:
     def __init__(self, main: Any, extra: Any, settings: Auxiliary) -> None:
         self._main, self._extra, self._settings = main, extra, settings
 
+    @property
+    def gathers(self) -> bool:
+        """Whether the first's loss needs every process: it alone is asked of shares that may be empty."""
+        return bool(self._main.gathers)
+
     def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> MixedStream:
         """Batches of the first, with the auxiliary's where they are to be learned."""
         main = self._main.stream(specs, rows=rows, seed=seed, repeat=repeat)

@@ -75,6 +75,11 @@ class Stream(Protocol[B_co]):
 class Objective(Protocol[B]):
     """One way of learning. `B` is its batch: a dataclass whose tensors have one row per example."""
 
+    @property
+    def gathers(self) -> bool:
+        """Whether its loss compares rows of all processes, which must then ask for it together, even without a row."""
+        ...
+
     def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> Stream[B]:
         """Batches of `rows` examples."""
         ...
@@ -125,6 +130,7 @@ class CausalLM:
     """Predict each token from those before it, in the same document; of conversations every word."""
 
     shift = True  # targets are the next tokens
+    gathers = False
 
     def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
         self.stage, self.processor = stage, processor

@@ -18,18 +18,20 @@ from sensorium.processing.processor import Processor
 from sensorium.train.distributed import gathered, rows_before
 from sensorium.train.recipe import Stage
 
-MAX_LOGIT_SCALE = 100.0  # CLIP's, beyond which training became unstable
-
 
 class CTC:
     """Spell recordings as UTF-8 bytes by the speech encoder alone (Graves et al. 2006).
 
-    Case is folded: nobody hears it. Class 0 is blank, class b + 1 the byte b.
+    Case is folded: nobody hears it. Class 0 is blank, class b + 1 the byte b. A recording with too few features to
+    spell its text teaches nothing, and counts nothing.
     """
+
+    gathers = False
 
     def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
         if model.config.speech is None or not model.config.speech.ctc:
             raise ConfigError("objective ctc needs a model that spells what it hears (set speech.ctc: true)")
+        self._n_features = model.config.speech.encoder.n_features
         self._processor, self._workers = processor, stage.workers
 
     def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> PairStream:
@@ -51,14 +53,14 @@ class CTC:
 
     def count(self, batch: PairBatch) -> int:
         """Bytes to be spelled."""
-        return int(batch.lengths.sum())
+        return int(batch.lengths[self._long_enough(batch)].sum())
 
     def n_bytes(self, batch: PairBatch) -> int:
         """The same."""
         return self.count(batch)
 
     def loss(self, model: Omni, batch: PairBatch) -> Tensor:
-        """Summed negative log-likelihood of the bytes; a recording too short for its text counts nothing."""
+        """Summed negative log-likelihood of the bytes."""
         assert batch.media.audio is not None
         assert model.speech is not None
         assert model.speech.ctc is not None
@@ -78,6 +80,13 @@ class CTC:
         """Those of the speech encoder."""
         return media_flops(model, batch.media)
 
+    def _long_enough(self, batch: PairBatch) -> Tensor:
+        """(rows,) whether a recording has a feature for each byte, and a blank between each two that are the same."""
+        same = (batch.texts[:, 1:] == batch.texts[:, :-1]) & (batch.texts[:, 1:] != PADDING)
+        needed = batch.lengths + same.sum(1)
+        heard = [self._n_features(frames) for frames in batch.media.audio_frames.tolist()]
+        return torch.tensor(heard, dtype=torch.int64, device=needed.device) >= needed
+
 
 class Contrastive:
     """Bring a picture or recording and its text together in one space, and apart from the others of the batch.
@@ -86,6 +95,8 @@ class Contrastive:
     negatives are all pairs of the batch, of every process, but those with the very same text.
     """
 
+    gathers = True
+
     def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
         embedder = model.config.embedder
         if embedder is None:
@@ -93,6 +104,11 @@ class Contrastive:
         self._kind = stage.loss
         if self._kind == "siglip" and not embedder.logit_bias:
             raise ConfigError("loss siglip needs an embedder with a bias (set embedder.logit_bias: true)")
+        if stage.time > model.config.decoder.max_positions:
+            raise ConfigError(
+                f"stage {stage.name!r} reads {stage.time} tokens at a time, above the model's "
+                f"{model.config.decoder.max_positions} (set time)"
+            )
         self._time = stage.time
         self._processor, self._workers = processor, stage.workers
 
@@ -121,25 +137,26 @@ class Contrastive:
         return 0
 
     def loss(self, model: Omni, batch: PairBatch) -> Tensor:
-        """Cross-entropy (clip) or log-loss (siglip) summed over the pairs of this process."""
+        """Cross-entropy (clip) or log-loss (siglip) summed over the pairs of this process.
+
+        All processes must ask together, also one that has no pair.
+        """
         assert model.embedder is not None
         texts, media = self._vectors(model, batch)  # (rows, dim) each
-        keys = gathered(batch.keys)
-        all_texts, all_media = gathered(texts), gathered(media)
-        scale = model.embedder.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-        same = batch.keys[:, None] == keys  # (rows, all rows)
-        own = _own(batch.keys, keys)
-        if self._kind == "siglip":
-            assert model.embedder.logit_bias is not None
-            scores = scale * media @ all_texts.T + model.embedder.logit_bias
-            signs = own.to(scores.dtype) * 2 - 1
-            return -(F.logsigmoid(signs * scores) * (own | ~same)).sum()
-        targets = own.int().argmax(1)
-        by_media = (scale * media @ all_texts.T).masked_fill(same & ~own, -torch.inf)
-        by_text = (scale * texts @ all_media.T).masked_fill(same & ~own, -torch.inf)
-        return (
-            F.cross_entropy(by_media, targets, reduction="sum") + F.cross_entropy(by_text, targets, reduction="sum")
-        ) / 2
+        with torch.autocast(texts.device.type, enabled=False):  # scores of up to 100 need all their digits
+            texts, media = texts.float(), media.float()
+            scale, keys, all_texts = model.embedder.scale().float(), gathered(batch.keys), gathered(texts)
+            place = rows_before(len(texts)) + torch.arange(len(texts), device=keys.device)  # (rows,)
+            own = place[:, None] == torch.arange(len(keys), device=keys.device)  # (rows, all rows)
+            twins = (batch.keys[:, None] == keys) & ~own
+            by_media = scale * media @ all_texts.T  # (rows, all rows)
+            if self._kind == "siglip":
+                signs = own.to(by_media.dtype) * 2 - 1
+                return -F.logsigmoid(signs * (by_media + model.embedder.bias())).masked_fill(twins, 0.0).sum()
+            by_text = scale * texts @ gathered(media).T
+            by_media, by_text = (scores.masked_fill(twins, -torch.inf) for scores in (by_media, by_text))
+            read = F.cross_entropy(by_media, place, reduction="sum")
+            return (read + F.cross_entropy(by_text, place, reduction="sum")) / 2
 
     def flops(self, model: Omni, batch: PairBatch) -> float:
         """Those of the encoders and of the decoder as a reader of the texts."""
@@ -147,6 +164,10 @@ class Contrastive:
         return media_flops(model, batch.media) + rows * time * model.decoder.flops_per_token(time)
 
     def _vectors(self, model: Omni, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        assert model.config.embedder is not None
+        if not len(batch.keys):
+            nothing = torch.zeros((0, model.config.embedder.dim), device=model.device)
+            return nothing, nothing
         texts = model.embed_text(batch.texts.clamp_min(0), padding=batch.texts != PADDING)
         media = torch.zeros_like(texts)
         if batch.media.images is not None:
@@ -177,11 +198,3 @@ def media_flops(model: Omni, media: Media) -> float:
         n_features = sum(model.config.speech.encoder.n_features(each) for each in frames)
         total += 6.0 * sum(weight.numel() for weight in model.speech.parameters()) * n_features
     return total
-
-
-def _own(keys: Tensor, all_keys: Tensor) -> Tensor:
-    """(rows, all rows): which of all pairs is this process's row itself."""
-    own = torch.zeros((len(keys), len(all_keys)), dtype=torch.bool, device=keys.device)
-    index = torch.arange(len(keys), device=keys.device)
-    own[index, rows_before(len(keys)) + index] = True
-    return own

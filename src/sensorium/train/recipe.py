@@ -276,7 +276,7 @@ def _fits(stage: Stage, model: TransformerConfig) -> None:
         )
     if stage.objective == "masked" and model.causal:
         raise ValueError(f"stage {stage.name!r} is masked, which needs a bidirectional model (set model.causal: false)")
-    if stage.objective != "masked" and not model.causal:
+    if stage.objective in ("causal", "chat") and not model.causal:
         raise ValueError(f"stage {stage.name!r} is {stage.objective}, which needs model.causal: true")
 
 

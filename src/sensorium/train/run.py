@@ -161,10 +161,16 @@ class _Run:
             raise ConfigError(
                 f"stage {stage.name!r}: rows = {stage.rows}, below the {self.world.size} processes that share them"
             )
+        extra = stage.auxiliary
+        if extra is not None and extra.rows < self.world.size:
+            raise ConfigError(
+                f"stage {stage.name!r}: auxiliary.rows = {extra.rows}, below the {self.world.size} processes that "
+                "share them"
+            )
         make_objective(stage, self.processor, model)
         try:
             check_patterns(model, stage)
-            for spec in (*stage.data, *(stage.validation or ())):
+            for spec in (*stage.data, *(stage.validation or ()), *(extra.data if extra is not None else ())):
                 spec.files()
         except (ConfigError, DataError) as error:
             raise type(error)(f"stage {stage.name!r}: {error}") from None

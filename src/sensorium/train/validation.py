@@ -60,7 +60,7 @@ class Validation:
         with torch.no_grad():
             for batch in batches:
                 share = share_of(batch, self._world.rank, self._world.size)
-                if self._objective.count(share):
+                if self._objective.gathers or self._objective.count(share):
                     with autocast(self._world.device):
                         total += self._objective.loss(model, moved(share, self._world.device)).double()
         model.train(was_training)
