@@ -30,8 +30,9 @@ def grown(pretrained: Pretrained, config: ModelConfig, processor: Processor | No
     model = Omni(config)
     model.reset_parameters(seed)
     state = model.state_dict()
+    tokens = (pretrained.config.decoder.vocab_size, config.decoder.vocab_size)
     for name, weight in pretrained.model.state_dict().items():
-        if name not in state or not _fits(weight, state[name]):
+        if name not in state or not _fits(weight, state[name], tokens):
             place = "no place" if name not in state else f"a place of shape {tuple(state[name].shape)}"
             raise ConfigError(
                 f"{name} of {pretrained.name} has shape {tuple(weight.shape)}, and the new model {place} for it "
@@ -43,8 +44,12 @@ def grown(pretrained: Pretrained, config: ModelConfig, processor: Processor | No
     return replace(pretrained, config=config, model=model.eval(), processor=processor, stored_dtype=torch.float32)
 
 
-def _fits(old: Tensor, new: Tensor) -> bool:
-    return old.shape == new.shape or (old.shape[1:] == new.shape[1:] and old.shape[0] < new.shape[0] and old.ndim > 0)
+def _fits(old: Tensor, new: Tensor, tokens: tuple[int, int]) -> bool:
+    """Whether a weight goes into another as it is, or is a table of the old tokens that goes into one of the new."""
+    if old.shape == new.shape:
+        return True
+    is_table = old.ndim > 0 and (old.shape[0], new.shape[0]) == tokens and tokens[0] < tokens[1]
+    return is_table and old.shape[1:] == new.shape[1:]
 
 
 def _widened(old: Tensor, fresh: Tensor) -> Tensor:
@@ -53,5 +58,5 @@ def _widened(old: Tensor, fresh: Tensor) -> Tensor:
         return old
     more = fresh[len(old) :]
     if old.ndim > 1:
-        more = old.mean(0) + more * (old.std() / fresh.std())
+        more = old.mean(0) + more * (old.std() / fresh.std().clamp_min(torch.finfo(fresh.dtype).tiny))
     return torch.cat((old, more))
