@@ -23,7 +23,6 @@ from safetensors.torch import load_file
 from sensorium.errors import ConfigError, DataError, TrainingError
 from sensorium.hub.folder import load_pretrained
 from sensorium.nn.omni import Omni
-from sensorium.nn.transformer import Transformer
 from sensorium.processing.processor import Processor
 from sensorium.train import Callback, load_recipe, train
 from sensorium.train.callbacks import Sample, StageInfo, StepMetrics, ValidationMetrics
@@ -239,7 +238,7 @@ def test_a_gpu_without_memory_stops_the_run_in_one_line(
     def exhausted(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation.")
 
-    monkeypatch.setattr(Transformer, "loss", exhausted)
+    monkeypatch.setattr(Omni, "loss", exhausted)
     with pytest.raises(TrainingError, match=r"^stopped at step 0 .*: CUDA out of memory \(.*fewer rows.*\); .*intact$"):
         go(write_recipe(), tmp_path / "run")
 
@@ -250,8 +249,8 @@ def test_a_loss_that_is_no_number_stops_the_run(
     recipe = write_recipe()
     with pytest.raises(RuntimeError):
         go(recipe, tmp_path / "run", StopAfter(4))
-    loss = Transformer.loss
-    monkeypatch.setattr(Transformer, "loss", lambda *given, **named: loss(*given, **named) * float("nan"))
+    loss = Omni.loss
+    monkeypatch.setattr(Omni, "loss", lambda *given, **named: loss(*given, **named) * float("nan"))
     with pytest.raises(TrainingError, match="stopped at step 4 of stage 'causal': the loss is nan"):
         go(recipe, tmp_path / "run")
     assert checkpoints(tmp_path / "run")[-1].name == "step-00000003"
