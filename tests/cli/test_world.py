@@ -7,16 +7,21 @@ import sys
 import wave
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from sensorium.cli.world import Weather
 from sensorium.data.spec import DatasetSpec
 from sensorium.data.streams import record_stream
 from sensorium.data.world import espeak
 from sensorium.data.world.export import described
 from sensorium.data.world.settings import WorldSpec
 from sensorium.data.world.source import World
+from sensorium.data.world.speech import speak
+from sensorium.data.world.things import WEATHERS
 
 
 def test_show_writes_a_contact_sheet(cli, tmp_path: Path) -> None:
@@ -31,6 +36,32 @@ def test_show_writes_a_contact_sheet(cli, tmp_path: Path) -> None:
     assert again.read_bytes() == out.read_bytes()
     cli("world", "--show", 6, again, *arguments, "--seed", "1")
     assert again.read_bytes() != out.read_bytes()
+
+
+def test_a_sky_is_drawn_as_asked(cli, tmp_path: Path) -> None:
+    assert get_args(Weather) == WEATHERS
+    drawn = {}
+    for weather, seed in (("sunny", 0), ("storm", 0), ("sunny", 1)):
+        out = tmp_path / f"{weather}{seed}.png"
+        assert cli("world", "--sky", weather, out, "--seed", seed, "--split", "validation").out == f"{out}\n"
+        drawn[out] = np.asarray(Image.open(out).convert("RGB"))
+        assert drawn[out].shape == (64, 64, 3)
+        cli("world", "--sky", weather, tmp_path / "again.png", "--seed", seed, "--split", "validation")
+        assert (tmp_path / "again.png").read_bytes() == out.read_bytes()
+    sunny, storm, other = drawn.values()
+    assert sunny[:24].mean() > storm[:24].mean() + 40
+    assert (sunny != other).any()
+
+
+@pytest.mark.usefixtures("world_extra")
+def test_a_text_is_said(cli, tmp_path: Path) -> None:
+    for number, text in enumerate(("今天天气真好。", "It is sunny today.")):
+        out = tmp_path / "new" / f"{number}.wav"
+        assert cli("world", "--say", text, out, "--seed", "7").out == f"{out}\n"
+        with wave.open(str(out)) as file:
+            assert file.getframerate() == 16_000
+            heard = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32_767
+        assert heard == pytest.approx(speak(text, ("zh", "en")[number], 7, split="train"), abs=1e-4)
 
 
 @pytest.mark.usefixtures("world_extra")
@@ -90,10 +121,10 @@ def test_an_exported_world_is_read_as_it_was(cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ((), "nothing is asked for: give one of --show, --listen, --talk and --export"),
+        ((), "nothing is asked for: give one of --show, --sky, --say, --listen, --talk and --export"),
         (("--talk", "1", "--export", "there"), "--talk and --export do not go together: give one of"),
-        (("--show", "3"), "--show N and the picture file to write go together"),
-        (("--talk", "1", "out.png"), "--show N and the picture file to write go together"),
+        (("--show", "3"), "--show, --sky and --say go together with the file to write"),
+        (("--talk", "1", "out.png"), "--show, --sky and --say go together with the file to write"),
         (("--talk", "0"), "greater than or equal to 1, not '0'"),
         (("--talk", "1", "--kind", "captoin"), "no talk of the kind 'captoin' (did you mean 'caption'?)"),
         (("--talk", "1", "--language", "fr"), "'fr'"),
@@ -102,6 +133,11 @@ def test_an_exported_world_is_read_as_it_was(cli, tmp_path: Path) -> None:
         (("--show", "3", "out.png", "--kind", "dictation"), "no picture is shown in talks of the kind dictation"),
         (("--listen", "there", "--kind", "caption"), "nothing is spoken in talks of the kind caption"),
         (("--show", "1", "out.xyz", "--kind", "caption"), "out.xyz"),
+        (("--sky", "sunny"), "--show, --sky and --say go together with the file to write"),
+        (("--sky", "windy", "out.png"), "'windy'"),
+        (("--sky", "rain", "out.xyz"), "cannot write the picture out.xyz"),
+        (("--say", "Hello!", "--sky", "rain", "out.png"), "--sky and --say do not go together"),
+        (("--say", "Hello!", "out.mp3"), "out.mp3: speech is written as WAV (end its name in .wav)"),
     ],
 )
 def test_mistakes_are_one_line(

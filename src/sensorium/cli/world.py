@@ -10,6 +10,9 @@ import typer
 
 from sensorium.errors import DataError, RequestError
 
+_ACTIONS = "--show, --sky, --say, --listen, --talk and --export"
+Weather = Literal["sunny", "cloudy", "rain", "snow", "storm"]
+
 
 def _kind_names(incomplete: str) -> list[str]:
     from sensorium.data.world.talk import KINDS
@@ -19,10 +22,18 @@ def _kind_names(incomplete: str) -> list[str]:
 
 def world(
     out: Annotated[
-        Path | None, typer.Argument(metavar="[OUT]", help="The picture file that --show writes.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="[OUT]", help="The file that --show, --sky or --say writes.", show_default=False),
     ] = None,
     show: Annotated[
         int | None, typer.Option(min=1, max=1024, metavar="N", help="Write a contact sheet of N pictures to OUT.")
+    ] = None,
+    sky: Annotated[
+        Weather | None, typer.Option(help="Draw the sky of a day to OUT; another --seed is another day.")
+    ] = None,
+    say: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Speak a text to the WAV file OUT; another --seed is another voice."),
     ] = None,
     listen: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write recordings and their texts (metadata.csv).")
@@ -58,14 +69,16 @@ def world(
     Examples:
     ```sh
     sensorium world --show 24 out.png
+    sensorium world --sky sunny sunny.png --split validation
+    sensorium world --say "今天天气真好。" voice.wav --seed 7
     sensorium world --listen voices --count 20 --kind dictation --language zh
     sensorium world --talk 5 --kind weather
     sensorium world --export talks --count 1000 --split validation
     ```
     """
-    _only_one(show=show, listen=listen, talk=talk, export=export)
-    if (out is None) != (show is None):
-        raise RequestError("--show N and the picture file to write go together, as in: --show 24 out.png")
+    _only_one(show=show, sky=sky, say=say, listen=listen, talk=talk, export=export)
+    if (out is None) != (show is sky is say is None):
+        raise RequestError("--show, --sky and --say go together with the file to write, as in: --show 24 out.png")
     from sensorium.data.world import export as files
     from sensorium.data.world.settings import WorldSpec
     from sensorium.data.world.source import World
@@ -74,6 +87,10 @@ def world(
     made = World(WorldSpec.parse(settings, "world"), split)
     if show is not None and out is not None:
         typer.echo(files.show(made, show, out))
+    elif sky is not None and out is not None:
+        typer.echo(files.draw_sky(made, sky, out))
+    elif say is not None and out is not None:
+        typer.echo(files.say(made, say, out, language=language))
     elif listen is not None:
         typer.echo(files.listen(made, count, _new(listen)))
     elif export is not None:
@@ -87,7 +104,7 @@ def _only_one(**actions: object) -> None:
     given = [f"--{name}" for name, value in actions.items() if value is not None]
     if len(given) != 1:
         asked = f"{' and '.join(given)} do not go together" if given else "nothing is asked for"
-        raise RequestError(f"{asked}: give one of --show, --listen, --talk and --export (see sensorium world --help)")
+        raise RequestError(f"{asked}: give one of {_ACTIONS} (see sensorium world --help)")
 
 
 def _new(folder: Path) -> Path:

@@ -46,7 +46,7 @@ def asked(
     words = text_content(text).strip()
     hears = isinstance(media[0], Audio) if media else False
     own = [prompt.format() for prompt in file.prompts if not prompt_fields(prompt)]
-    common = _PROMPTS[hears, kind == "label"][_is_chinese(words)]
+    common = _PROMPTS[hears, kind == "label"][is_chinese(words)]
     wordings = own or [file.options.get("prompt", common)]
     return shown(media, wordings[_draw(media) % len(wordings)], file.answer.format(text=words))
 
@@ -70,5 +70,6 @@ def shown(media: Sequence[MediaPart], question: str, answer: str) -> Content:
     return (Message.user([*media, Text(question)]), Message.assistant(answer))
 
 
-def _is_chinese(text: str) -> bool:
+def is_chinese(text: str) -> bool:
+    """Whether more than half of the letters are Chinese characters."""
     return 2 * sum("\u4e00" <= character <= "\u9fff" for character in text) > sum(map(str.isalpha, text))

@@ -65,5 +65,5 @@ def test_an_impossible_sheet_is_refused(
 
 @pytest.mark.parametrize("name", ["sheet.what", "sheet", "."])
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"cannot write the contact sheet .* \(end its name in \.png\)"):
+    with pytest.raises(DataError, match=r"cannot write the picture .* \(end its name in \.png\)"):
         contact_sheet([RED], ["x"], tmp_path / name)

@@ -1,4 +1,4 @@
-"""What the generated world holds, for eyes and ears: contact sheets, recordings, and data sets as files."""
+"""What the generated world holds, for eyes and ears: contact sheets, skies, recordings, and data sets as files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image as Picture
 
+from sensorium.data.asking import is_chinese
 from sensorium.data.world.render import render
-from sensorium.data.world.scene import Scene, combination
-from sensorium.data.world.sheet import can_write, contact_sheet
+from sensorium.data.world.scene import Scene, combination, draw_scene
+from sensorium.data.world.sheet import can_write, contact_sheet, save_picture
 from sensorium.data.world.source import World
+from sensorium.data.world.speech import speak, wav_bytes
 from sensorium.data.world.talk import Seen, Spoken, Talk
 from sensorium.errors import DataError
 from sensorium.messages import Audio, Image, Message, Part
@@ -35,6 +38,36 @@ def show(world: World, n: int, path: Path) -> Path:
         raise DataError(f"no picture is shown in {_kinds(world)} (ask for other kinds)")
     pictures = [render(scene, world.spec.size) for _, scene in scenes]
     return contact_sheet(pictures, [_caption(talk, scene) for talk, scene in scenes], path)
+
+
+def draw_sky(world: World, weather: str, path: Path) -> Path:
+    """The sky of one day in a world, drawn by its seed, as a picture file.
+
+    Raises:
+        ConfigError: an unknown weather.
+        DataError: the file cannot be written.
+    """
+    rng = np.random.default_rng(world.spec.seed)
+    scene = draw_scene(rng, split=world.split, theme="sky", weather=weather, time="day")
+    return save_picture(Picture.fromarray(render(scene, world.spec.size)), path)
+
+
+def say(world: World, text: str, path: Path, *, language: str | None = None) -> Path:
+    """A text in one of a world's voices, that of its seed, as a WAV file; the language is told by the text.
+
+    Raises:
+        ConfigError: the extra `world` is not installed.
+        DataError: nothing that can be said, another ending than `.wav`, or a file that cannot be written.
+    """
+    if path.suffix.lower() != ".wav":
+        raise DataError(f"{path}: speech is written as WAV (end its name in .wav)")
+    sound = speak(text, language or ("zh" if is_chinese(text) else "en"), world.spec.seed, split=world.split)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(wav_bytes(sound))
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from None
+    return path
 
 
 def listen(world: World, n: int, folder: Path) -> Path:

@@ -77,7 +77,7 @@ def contact_sheet(
     for index, (image, caption) in enumerate(zip(images, lines, strict=True)):
         row, column = divmod(index, columns)
         _place(page, image, caption, _MARGIN + column * (_CELL + _MARGIN), _MARGIN + row * row_height)
-    return _save(page, Path(path))
+    return save_picture(page, Path(path))
 
 
 def can_write(text: str) -> bool:
@@ -149,10 +149,11 @@ def _wide_font() -> ImageFont.FreeTypeFont | None:
     return None
 
 
-def _save(page: Image.Image, path: Path) -> Path:
+def save_picture(picture: Image.Image, path: Path) -> Path:
+    """Write a picture in the format that the file's ending says. Raises `DataError` when that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        page.save(path)
+        picture.save(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot write the contact sheet {path}: {error} (end its name in .png)") from error
+        raise DataError(f"cannot write the picture {path}: {error} (end its name in .png)") from error
     return path
