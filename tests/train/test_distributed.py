@@ -88,6 +88,34 @@ with joined("cpu") as world:
 """
 
 
+# Writes what batch norms have measured after the gradients of one step.
+MEASURED = """
+import sys
+from pathlib import Path
+from safetensors.torch import save_file
+from sensorium.processing.processor import Processor
+from sensorium.train import load_recipe
+from sensorium.train.distributed import joined
+from sensorium.train.loop import Trainer, measured_tensors
+from sensorium.train.objectives import make_objective
+from sensorium.train.start import first_model, prepare_processor
+
+out, recipe = Path(sys.argv[1]), load_recipe(sys.argv[2])
+with joined("cpu") as world:
+    if world.is_main:
+        out.mkdir()
+        prepare_processor(recipe, out)
+    world.wait()
+    model = first_model(recipe, Processor.load(out), world.device).model
+    stage = recipe.stages[0]
+    objective = make_objective(stage, Processor.load(out).with_config(model.config), model)
+    trainer = Trainer(model, objective, stage, seed=1, world=world)
+    trainer.gradients([trainer.next_batch(0)], stage.rows)
+    save_file(measured_tensors(model), out / f"measured-{world.rank}.safetensors")
+    trainer.stream.close()
+"""
+
+
 def start(out: Path, recipes: Sequence[Path], processes: int, program: str = PROGRAM) -> list[subprocess.Popen[bytes]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -179,6 +207,28 @@ def test_two_processes_compare_and_spell_pairs_as_one_does(
             assert together.keys() >= alone.keys()
             assert all(together[other].abs().max() < 1e-6 for other in together.keys() - alone.keys())
             assert all(relative_distance(together[each], alone[each]) < 1e-4 for each in alone), name
+
+
+def test_processes_hold_the_same_means_and_variances_though_each_measures_its_own_rows(
+    tmp_path: Path, write_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = pairs_file(tmp_path / "seen.jsonl", [shown(index) for index in range(12)])
+    encoder = {"kind": "resnet", "image_size": 16, "stem": "small", "stem_dim": 8, "dims": [16], "depths": [1]}
+    eyes = {"image": PARTS["vision"]["image"], "encoder": {**encoder, "block": "basic"}}
+    settings = {"objective": "contrastive", "data": [seen], "rows": 4, **PARTS, "vision": eyes}
+    recipe = write_recipe("norms.yaml", **settings)
+    pair = start(tmp_path / "2", [recipe], 2, MEASURED)
+    assert [process.wait(timeout=240) for process in pair] == [0, 0]
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "1"), str(recipe)])
+    exec(MEASURED, {})
+    alone = load_file(tmp_path / "1" / "measured-0.safetensors")
+    first, second = (load_file(tmp_path / "2" / f"measured-{rank}.safetensors") for rank in (0, 1))
+    assert first.keys() == second.keys() == alone.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    # At the first layer the mean of two halves is that of the whole.
+    name = "vision.encoder.stem.norm.running_mean"
+    assert alone[name].abs().max() > 0
+    torch.testing.assert_close(first[name], alone[name], rtol=1e-4, atol=1e-6)
 
 
 def test_a_lone_process_is_a_world_of_one() -> None:

@@ -70,6 +70,24 @@ def test_accumulation_weighs_every_learned_token_alike(make_trainer: MakeTrainer
     assert close(accumulated, gradients(trainer))
 
 
+def test_what_batch_norms_measured_is_averaged_as_the_weights_are(make_trainer: MakeTrainer) -> None:
+    encoder = {"kind": "resnet", "image_size": 16, "stem": "small", "stem_dim": 8, "dims": [8], "depths": [1]}
+    eyes = {"image": {"size": [16, 16]}, "encoder": {**encoder, "block": "basic"}}
+    trainer = make_trainer(vision=eyes, ema=0.9)
+    measured = dict(trainer.model.named_buffers())["vision.encoder.stem.norm.running_mean"]
+    with torch.no_grad():
+        measured.fill_(1.0)
+    trainer.train_step(1e9)
+    with trainer.result():
+        assert measured.tolist() == pytest.approx([1 - 2 / 11] * 8)
+    assert measured.tolist() == [1.0] * 8
+    before = trainer.snapshot().cloned()
+    trainer.train_step(1e9)
+    trainer.restore(before)
+    assert trainer.average is not None
+    assert trainer.average.tensors["vision.encoder.stem.norm.running_mean"].tolist() == pytest.approx([1 - 2 / 11] * 8)
+
+
 def test_checkpointed_activations_change_nothing(make_trainer: MakeTrainer) -> None:
     results = []
     for setting in (False, True):

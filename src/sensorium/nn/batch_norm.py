@@ -12,7 +12,8 @@ class BatchNorm(nn.Module):
 
     The running mean and variance are buffers that a model folder stores. Frozen weights freeze them as well, and
     where a batch holds a single value per channel the running ones are used, as there is nothing to measure.
-    Processes that train together each normalise by their own rows, and the main one's running values are kept.
+    Processes that train together each normalise by their own rows, so that the gradients of several are not quite
+    those of one (nor are those of several small batches those of a large one); running values are their mean.
     """
 
     running_mean: Tensor

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, often better than the last weights themselves."""
+"""An exponential moving average of what a model learns, often better than the last weights themselves."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Average:
-    """The average of trained weights: `average = d·average + (1 − d)·weight` after each step.
+    """The average of tensors that training changes: `average = d·average + (1 − d)·weight` after each step.
 
-    `d` rises to `decay` as `(1 + step) / (10 + step)`, so that the first weights, which are noise, soon fade.
+    These are the trained weights, and what batch norms measured of them: the averages of both go together. `d` rises
+    to `decay` as `(1 + step) / (10 + step)`, so that the first weights, which are noise, soon fade.
     """
 
-    def __init__(self, weights: Mapping[str, nn.Parameter], decay: float) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], decay: float) -> None:
         self.decay = decay
         self._weights = dict(weights)
         self.tensors: dict[str, Tensor] = {name: weight.detach().clone() for name, weight in weights.items()}

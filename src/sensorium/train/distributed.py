@@ -49,6 +49,16 @@ class World:
             for weight, part in zip(bucket, parts, strict=True):
                 weight.grad = part.view_as(weight)
 
+    @torch.no_grad()
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Make every process's tensors the mean over all, in place."""
+        if self.size == 1:
+            return
+        for bucket in _buckets(tensors):
+            flat = self.sum(torch.cat([tensor.reshape(-1) for tensor in bucket])) / self.size
+            for tensor, part in zip(bucket, torch.split(flat, [one.numel() for one in bucket]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
     def share(self, number: float) -> float:
         """The main process's number, on every process."""
         if self.size == 1:

@@ -53,7 +53,8 @@ class Trainer:
         self._seed = seed
         self.optimizers = Optimizers(model, stage)
         self.weights = self.optimizers.weights
-        self.average = Average(self.weights, stage.ema) if stage.ema is not None else None
+        self._measured = measured_tensors(model)
+        self.average = Average({**self.weights, **self._measured}, stage.ema) if stage.ema is not None else None
         self.stream = objective.stream(stage.data, rows=stage.rows, seed=derive(seed, "data"), repeat=True)
         seed_generators(derive(seed, "chance", world.rank))
         _configure(model, stage)
@@ -157,6 +158,7 @@ class Trainer:
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         self.world.sum_gradients(self.weights.values())
+        self.world.average(self._measured.values())
         return self.world.sum(total)
 
     def _rate(self) -> float:
@@ -171,9 +173,13 @@ def stage_rate(stage: Stage, step: int, horizon: int) -> float:
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """All that a model stores, by name, shared weights once."""
+    return {name: weight.detach() for name, weight in model.named_parameters()} | measured_tensors(model)
+
+
+def measured_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What a model stores beside its weights, by name: the running means and variances of batch norms."""
     stored = model.state_dict().keys()
-    named = [*model.named_parameters(), *model.named_buffers()]
-    return {name: tensor.detach() for name, tensor in named if name in stored}
+    return {name: tensor for name, tensor in model.named_buffers() if name in stored}
 
 
 @dataclass
