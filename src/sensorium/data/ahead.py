@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import multiprocessing
-import pickle
 import signal
 import threading
 import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 
-from sensorium.errors import DataError
+from sensorium.data.wire import n_bytes, received, send
+from sensorium.errors import DataError, SensoriumError
 
 B = TypeVar("B")
 State: TypeAlias = dict[str, Any]
@@ -33,7 +32,8 @@ class Ahead(Iterator[tuple[B, State]], Generic[B]):
 
     Args:
         make: begins the iterator; in another process where `workers` is 1. There it is a copy: whatever it changes is
-            not seen here. Where processes cannot be forked, it must be fit for pickle.
+            not seen here, and its items are such as `wire.send` takes. Where processes cannot be forked,
+            `multiprocessing` must be able to hand it over.
         n: items that may wait; 0 makes each when it is asked for (`workers` 1 lets at least one wait).
         workers: 0 or 1 processes that make them; without, a thread of this one.
         start: how the process is started (`fork`, `spawn`), by default forked where that is known to work.
@@ -85,7 +85,7 @@ class _Waiting:
 
     def put(self, item: Any) -> bool:
         """Add an item when there is room; false when nobody wants it any more."""
-        size = _n_bytes(item)
+        size = n_bytes(item)
         with self._changed:
             self._changed.wait_for(self._has_room)
             if self.closed:
@@ -172,7 +172,7 @@ class _Worker:
                 if self._waiting.closed:
                     return
             try:
-                item, error = _received(self._receiver)
+                item, error = received(self._receiver)
             except (EOFError, OSError):
                 self._process.join()
                 raise DataError(
@@ -180,7 +180,8 @@ class _Worker:
                     "run out of memory (set workers: 0)"
                 ) from None
             if error is not None:
-                raise error
+                kind, said = error
+                raise kind(said)
             if item is None:
                 return
             yield item
@@ -200,56 +201,19 @@ def _work(make: Make[Any], sender: Connection, receiver: Connection) -> None:
     try:
         try:
             for item in make():
-                _send(sender, (item, None))
+                send(sender, (item, None))
         except BrokenPipeError:
             raise
         except BaseException as error:  # whatever it is, it must reach who waits
-            _send(sender, (None, _portable(error)))
+            send(sender, (None, _told(error)))
         else:
-            _send(sender, (None, None))
+            send(sender, (None, None))
     except BrokenPipeError:
         pass  # nobody wants more
 
 
-def _portable(error: BaseException) -> BaseException:
-    """An error that can be sent."""
-    try:
-        pickle.loads(pickle.dumps(error))
-        return error
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-class _Pickler(pickle.Pickler):
-    """Sends tensors as arrays, whose numbers then go beside the pickle, uncopied."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        return (torch.from_numpy, (obj.numpy(),)) if isinstance(obj, torch.Tensor) else NotImplemented
-
-
-def _send(sender: Connection, message: object) -> None:
-    stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
-    _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(message)
-    sender.send(len(buffers))
-    sender.send_bytes(stream.getbuffer())
-    for buffer in buffers:
-        sender.send_bytes(buffer.raw())
-
-
-def _received(receiver: Connection) -> tuple[Any, BaseException | None]:
-    n_buffers = receiver.recv()
-    pickled = receiver.recv_bytes()
-    buffers = [bytearray(receiver.recv_bytes()) for _ in range(n_buffers)]
-    message: tuple[Any, BaseException | None] = pickle.loads(pickled, buffers=buffers)
-    return message
-
-
-def _n_bytes(value: object) -> int:
-    """Memory of all tensors in tuples, mappings and dataclasses."""
-    if isinstance(value, torch.Tensor):
-        return value.nbytes
-    if isinstance(value, Mapping):
-        return sum(map(_n_bytes, value.values()))
-    if isinstance(value, tuple | list):
-        return sum(map(_n_bytes, value))
-    return sum(map(_n_bytes, vars(value).values())) if hasattr(value, "__dict__") else 0
+def _told(error: BaseException) -> tuple[type[Exception], str]:
+    """An error as the caller raises it again: ours as it is, any other by its name."""
+    if isinstance(error, SensoriumError):
+        return type(error), str(error)
+    return RuntimeError, f"{type(error).__name__}: {error}"
