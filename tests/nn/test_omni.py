@@ -184,3 +184,12 @@ def test_recordings_of_different_length_do_not_disturb_each_other() -> None:
         for index, (vectors, length) in enumerate(zip(together, lengths.tolist(), strict=True)):
             alone, _ = model.hear(media.audio[index : index + 1, :, : frames[index]], frames[index : index + 1])
             assert torch.allclose(vectors[:length], alone[0], atol=1e-4)
+
+
+def test_places_stay_where_they_are_counted_when_pictures_go_to_a_device() -> None:
+    media = fusing.document(fusing.make_config(), "wiwaw", 1)[2].to("meta")
+    assert media.images is not None
+    assert media.audio is not None
+    assert media.images.device.type == media.audio.device.type == "meta"
+    for counted in (media.image_places, media.audio_places, media.audio_frames):
+        assert counted.device.type == "cpu"

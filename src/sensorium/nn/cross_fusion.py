@@ -240,10 +240,12 @@ def _by_row(features: Features, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     order = (features.rows * (int(features.at.max()) + 1) + features.at).argsort(stable=True)
     owner = features.rows[order]
     counts = torch.bincount(owner, minlength=rows)
-    rank = torch.arange(len(owner), device=owner.device) - (counts.cumsum(0) - counts)[owner]
+    rank = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
     longest = int(counts.max())
+    places = owner.new_zeros((rows, longest)).index_put((owner, rank), features.at[order])
+    real = torch.arange(longest) < counts[:, None]
+    device = features.values.device
+    order, owner, rank = order.to(device), owner.to(device), rank.to(device)
     values = features.values.new_zeros((rows, longest, features.values.shape[1]))
     values = values.index_put((owner, rank), features.values[order])
-    places = owner.new_zeros((rows, longest)).index_put((owner, rank), features.at[order])
-    real = torch.arange(longest, device=owner.device) < counts[:, None]
-    return values, places, real
+    return values, places.to(device), real.to(device)

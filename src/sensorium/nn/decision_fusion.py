@@ -193,11 +193,11 @@ def _branches(features: Features | None) -> tuple[Branch, ...]:
 
 def _marks(features: Features | None, heard: bool, input_ids: Tensor) -> Tensor:
     """(batch, time) boolean: the placeholders of recordings, or of pictures."""
-    marks = torch.zeros_like(input_ids, dtype=torch.bool)
+    marks = torch.zeros(input_ids.shape, dtype=torch.bool)
     if features is not None:
         chosen = features.heard == heard
         marks[features.rows[chosen], features.at[chosen]] = True
-    return marks
+    return marks.to(input_ids.device)
 
 
 def _came(places: Tensor, document_ids: Tensor | None) -> Tensor:
@@ -218,8 +218,8 @@ def _placed(
     if features is None:
         return None, None
     shown = [(index, features.of(heard=branch)) for index, branch in enumerate(branches) if branch is not None]
-    places = [(index * rows + each.rows) * time + each.at for index, each in shown]
-    return torch.cat([each.values for _, each in shown]), torch.cat(places)
+    places = torch.cat([(index * rows + each.rows) * time + each.at for index, each in shown])
+    return torch.cat([each.values for _, each in shown]), places.to(features.values.device)
 
 
 def _repeated(tensor: Tensor | None, times: int) -> Tensor | None:

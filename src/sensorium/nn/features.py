@@ -15,10 +15,10 @@ from sensorium.nn.media import Media
 
 @dataclass(frozen=True)
 class Features:
-    """Vectors of pictures and recordings, in any order.
+    """Vectors of pictures and recordings, in any order; where they belong is known to the CPU (see `Media`).
 
     Attributes:
-        values: (n, dim).
+        values: (n, dim), on the model's device.
         rows: (n,) row of the batch.
         at: (n,) place in the row. In cross fusion all vectors of a picture or recording share its one place.
         heard: (n,) boolean: of a recording, else of a picture.
@@ -57,7 +57,7 @@ def placed(values: Tensor, counts: Sequence[int], places: Tensor, *, heard: bool
     Args:
         values: (n, most, dim), of which the first `counts[i]` of the `i`-th belong to the sequence.
         counts: vectors of each.
-        places: (n, 3) on the CPU, checked: as many places as vectors, or one place for all of them.
+        places: (n, 3), checked: as many places as vectors, or one place for all of them.
         heard: whether they are recordings.
     """
     repeats = torch.tensor(counts, dtype=torch.int64)
@@ -66,9 +66,7 @@ def placed(values: Tensor, counts: Sequence[int], places: Tensor, *, heard: bool
     rows, starts, lengths = places[owner].unbind(1)
     at = starts + torch.where(lengths == repeats[owner], index, 0)
     chosen = (owner * values.shape[1] + index).to(values.device)
-    flags = torch.full((len(owner),), heard)
-    moved = (tensor.to(values.device) for tensor in (rows, at, flags))
-    return Features(values.flatten(0, 1)[chosen], *moved)
+    return Features(values.flatten(0, 1)[chosen], rows, at, torch.full((len(owner),), heard))
 
 
 def _counted(repeats: Tensor) -> Tensor:

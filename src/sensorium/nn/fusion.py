@@ -103,7 +103,8 @@ class JointFusion(Fusion):
         """See `Fusion.hidden_states`."""
         values, at = None, None
         if features is not None:
-            values, at = features.values, features.rows * input_ids.shape[1] + features.at
+            values = features.values
+            at = (features.rows * input_ids.shape[1] + features.at).to(values.device)
         states: Tensor = decoder(
             input_ids,
             positions=positions,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ def _no_places() -> Tensor:
 @dataclass(frozen=True)
 class Media:
     """Pictures and recordings, each with the row, the first position and the number of its placeholders.
+
+    Places and lengths are checked and counted before anything is computed: they stay on the CPU, wherever pictures and
+    recordings are, so that no GPU is waited for.
 
     Attributes:
         images: (n_images, 3, height, width) float32, or None where there is no picture.
@@ -35,8 +38,12 @@ class Media:
         return self.images is not None or self.audio is not None
 
     def to(self, device: torch.device | str) -> Media:
-        """The same on a device."""
-        return Media(*(None if tensor is None else tensor.to(device) for tensor in self._tensors()))  # type: ignore[arg-type]
+        """The same with pictures and recordings on a device."""
+        return replace(
+            self,
+            images=None if self.images is None else self.images.to(device, non_blocking=True),
+            audio=None if self.audio is None else self.audio.to(device, non_blocking=True),
+        )
 
     def of_rows(self, rows: Sequence[int]) -> Media:
         """What stands in these rows of the batch, which are then counted from 0 in the order given."""
@@ -44,7 +51,7 @@ class Media:
 
         def chosen(places: Tensor) -> tuple[Tensor, Tensor]:
             kept = [index for index, row in enumerate(places[:, 0].tolist()) if row in new]
-            index = torch.tensor(kept, dtype=torch.int64, device=places.device)
+            index = torch.tensor(kept, dtype=torch.int64)
             moved = places[index].clone()
             moved[:, 0] = torch.tensor([new[row] for row in moved[:, 0].tolist()], dtype=torch.int64)
             return index, moved
@@ -58,6 +65,3 @@ class Media:
             self.audio_frames[heard],
             audio_places,
         )
-
-    def _tensors(self) -> tuple[Tensor | None, ...]:
-        return self.images, self.image_places, self.audio, self.audio_frames, self.audio_places

@@ -163,12 +163,12 @@ class Omni(nn.Module):
         if media.images is not None and len(media.images):
             seen = self.see(media.images)  # (n, places, dim)
             counts = [seen.shape[1]] * len(seen)
-            found.append(placed(seen, counts, media.image_places.cpu(), heard=False))
+            found.append(placed(seen, counts, media.image_places, heard=False))
         if media.audio is not None and len(media.audio):
             heard, _ = self.hear(media.audio, media.audio_frames)
             assert self.config.speech is not None
             counts = [self.config.speech.n_places(frames) for frames in media.audio_frames.tolist()]
-            found.append(placed(heard, counts, media.audio_places.cpu(), heard=True))
+            found.append(placed(heard, counts, media.audio_places, heard=True))
         return joined(found) if found else None
 
     def hidden_states(

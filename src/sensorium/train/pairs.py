@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from sensorium.data.pairs import PADDING, PairBatch, PairStream
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import ConfigError
-from sensorium.nn.linear import apply_linear
 from sensorium.nn.media import Media
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
@@ -62,10 +61,7 @@ class CTC:
     def loss(self, model: Omni, batch: PairBatch) -> Tensor:
         """Summed negative log-likelihood of the bytes."""
         assert batch.media.audio is not None
-        assert model.speech is not None
-        assert model.speech.ctc is not None
-        features, lengths = model.speech.encoder(batch.media.audio, batch.media.audio_frames)
-        scores = apply_linear(model.speech.ctc, features)  # (rows, places, classes)
+        scores, lengths = model.spell(batch.media.audio, batch.media.audio_frames)  # (rows, places, classes)
         return F.ctc_loss(
             scores.float().log_softmax(-1).transpose(0, 1),
             batch.texts.clamp_min(0) + 1,
@@ -171,10 +167,11 @@ class Contrastive:
         texts = model.embed_text(batch.texts.clamp_min(0), padding=batch.texts != PADDING)
         media = torch.zeros_like(texts)
         if batch.media.images is not None:
-            media = media.index_copy(0, batch.media.image_places[:, 0], model.embed_images(batch.media.images))
+            rows = batch.media.image_places[:, 0].to(media.device)
+            media = media.index_copy(0, rows, model.embed_images(batch.media.images))
         if batch.media.audio is not None:
             heard = model.embed_audio(batch.media.audio, batch.media.audio_frames)
-            media = media.index_copy(0, batch.media.audio_places[:, 0], heard)
+            media = media.index_copy(0, batch.media.audio_places[:, 0].to(media.device), heard)
         return texts, media
 
     def _tokens(self, text: str) -> list[int]:
