@@ -55,15 +55,15 @@ def main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Train, check and talk to a language model of your own, on your own machine.
+    """Train, check and talk to a model of your own, that reads, looks and listens, on your own machine.
 
     A MODEL is the name of a shipped one (`seedling`), a folder, or a Hugging Face hub id such as `gpt2`.
 
     Examples:
     ```sh
     sensorium chat
-    sensorium ask "What do cats like?"
-    sensorium train recipes/seedling.yaml --out runs/seedling --minutes 20
+    sensorium ask "What is the weather like?" --image sky.png --audio voice.wav
+    sensorium train recipes/looking.yaml --out runs/looking --minutes 20
     sensorium eval seedling --task bpb --json
     ```
     """
