@@ -77,7 +77,7 @@ def world(
     ```
     """
     _only_one(show=show, sky=sky, say=say, listen=listen, talk=talk, export=export)
-    if (out is None) != (show is sky is say is None):
+    if (out is None) != all(asked is None for asked in (show, sky, say)):
         raise RequestError("--show, --sky and --say go together with the file to write, as in: --show 24 out.png")
     from sensorium.data.world import export as files
     from sensorium.data.world.settings import WorldSpec
