@@ -7,7 +7,10 @@ import os
 from pathlib import Path
 
 import hypothesis
+import numpy as np
+import PIL.Image
 import pytest
+import soundfile
 
 # The same examples on every run, and no clock: a busy machine is no reason to fail.
 hypothesis.settings.register_profile("house", derandomize=True, deadline=None)
@@ -66,6 +69,78 @@ def talker(tmp_path_factory: pytest.TempPathFactory, talk_file: Path) -> Path:
         "talker",
     )
     return train(recipe, tmp_path_factory.mktemp("runs") / "talker")
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures in folders named by their colour, ten of each, no two alike."""
+    folder = tmp_path_factory.mktemp("colours")
+    dice = np.random.default_rng(0)
+    for colour, values in {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}.items():
+        (folder / colour).mkdir()
+        for number in range(10):
+            pixels = np.clip(values + dice.normal(0, 12, (16, 16, 3)), 0, 255).astype(np.uint8)
+            PIL.Image.fromarray(pixels).save(folder / colour / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of a third of a second in folders named by how they sound, five of each."""
+    folder = tmp_path_factory.mktemp("tones")
+    time = np.arange(5_300) / 16_000
+    for sound, lowest in {"low": 200, "high": 2_000}.items():
+        (folder / sound).mkdir()
+        for number in range(5):
+            wave = 0.4 * np.sin(2 * np.pi * lowest * (1 + 0.05 * number) * time)
+            soundfile.write(folder / sound / f"{number}.wav", wave, 16_000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def onlooker(tmp_path_factory: pytest.TempPathFactory, talk_file: Path, colours: Path, tones: Path) -> Path:
+    """The folder of a tiny model that tells colours and tones, in words and in a space common to all three."""
+    from sensorium.train import Recipe, train
+
+    talk, seen, heard = ({"path": str(path)} for path in (talk_file, colours, tones))
+    blocks = {"dim": 24, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+    vision = {
+        "image": {"size": [16, 16]},
+        "encoder": {"kind": "vit", "image_size": 16, "patch_size": 8, **blocks},
+        "projector": {"kind": "linear"},
+    }
+    speech = {
+        "audio": {"n_mels": 16, "window_seconds": 10},
+        "encoder": {"kind": "conv", "n_mels": 16, "max_frames": 1000, "strides": [4, 4], **blocks},
+        "projector": {"kind": "linear"},
+    }
+    stage = {"rows": 4, "time": 128, "lr": 1e-2, "weight_decay": 0.0, "eval_every": 0}
+    recipe = Recipe.parse(
+        {
+            "name": "onlooker",
+            "seed": 3,
+            "model": {"dim": 48, "n_layers": 2, "n_heads": 4, "hidden_dim": 96, "max_positions": 256},
+            "vision": vision,
+            "speech": speech,
+            "embedder": {"dim": 12},
+            "tokenizer": {"vocab_size": 420, "data": [talk]},
+            "save_dtype": "float32",
+            "stages": [
+                {**stage, "objective": "chat", "data": [talk, seen, heard], "budget": {"steps": 70}},
+                {
+                    **stage,
+                    "objective": "contrastive",
+                    "data": [seen],
+                    "rows": 12,
+                    "time": 16,
+                    "freeze": ["decoder.*", "vision.*", "speech.*"],
+                    "budget": {"steps": 40},
+                },
+            ],
+        },
+        "onlooker",
+    )
+    return train(recipe, tmp_path_factory.mktemp("runs") / "onlooker")
 
 
 @pytest.fixture(scope="session")

@@ -123,3 +123,35 @@ def test_finetune_on_chat(example, talker: Path, tmp_path: Path) -> None:
     options = ["--model", talker, "--out", tmp_path / "run", "--steps", 40, "--lr", 0.005]
     out = example("finetune_on_chat.py", tmp_path / "talk.jsonl", *options)
     assert "> Hello!\nCome here, cat!\n" in out
+
+
+def test_look_and_listen(example, onlooker: Path, colours: Path, tones: Path) -> None:
+    files = ["--image", colours / "red" / "3.png", "--audio", tones / "high" / "2.wav", "--model", onlooker]
+    lines = example("look_and_listen.py", "What is this?", *files, "--then", "Hello!").splitlines()
+    assert [line[:6].strip() for line in lines] == ["seen:", "heard:", "both:", "then:"]
+    assert lines[0] == "seen:  red"
+    lines = example("look_and_listen.py", "What do you hear?", *files).splitlines()
+    assert lines[1] == "heard: high"
+    assert len(lines) == 3
+
+
+def test_find_pictures(example, onlooker: Path, colours: Path, tmp_path: Path) -> None:
+    out = example("find_pictures.py", colours, "blue", colours / "red" / "0.png", "--model", onlooker, "--top", 2)
+    words, first, second, picture, same, other = out.splitlines()
+    assert (words, picture) == ("blue", str(colours / "red" / "0.png"))
+    assert {Path(line.split()[1]).parent.name for line in (first, second)} == {"blue"}
+    assert same.split() == ["1.000", picture]
+    assert Path(other.split()[1]).parent.name == "red"
+    with pytest.raises(SystemExit):
+        example("find_pictures.py", tmp_path, "blue", "--model", onlooker)
+
+
+def test_your_own_pictures(example, onlooker: Path, colours: Path, tmp_path: Path) -> None:
+    options = ["--model", onlooker, "--out", tmp_path / "run", "--steps", 30, "--lr", 0.005]
+    out = example("your_own_pictures.py", colours, *options, "--question", "Which colour?")
+    found = re.match(r"right: (\d+) of (\d+) pictures that were held out\n", out)
+    assert found is not None
+    right, total = map(int, found.groups())
+    assert 2 <= total <= 10
+    assert right >= total - 1  # a guess is right in a third of them
+    assert out.endswith(f"the model is in {tmp_path / 'run' / 'model'}\n")
