@@ -2,26 +2,21 @@
 
 from sensorium.config.augment import AugmentConfig
 from sensorium.config.base import Config, Layers, Positive, Probability, Size, nearest, read_json
-from sensorium.config.encoders import (
-    ConvSpeechConfig,
-    EmbedderConfig,
-    FramesConfig,
-    FusionConfig,
-    PatchesConfig,
-    ProjectorConfig,
-    RecurrentSpeechConfig,
-    ResNetConfig,
-    SpeechConfig,
-    SpeechEncoderConfig,
-    VisionConfig,
-    VisionEncoderConfig,
-    ViTConfig,
-    WhisperConfig,
-)
+from sensorium.config.fusion import EmbedderConfig, FusionConfig
 from sensorium.config.media import AudioConfig, ImageConfig, PlaceholderConfig
 from sensorium.config.model import ModelConfig
+from sensorium.config.projector import ProjectorConfig
 from sensorium.config.sampling import SamplingConfig
+from sensorium.config.speech import (
+    ConvSpeechConfig,
+    FramesConfig,
+    RecurrentSpeechConfig,
+    SpeechConfig,
+    SpeechEncoderConfig,
+    WhisperConfig,
+)
 from sensorium.config.transformer import Activation, RopeScaling, TransformerConfig
+from sensorium.config.vision import PatchesConfig, ResNetConfig, VisionConfig, VisionEncoderConfig, ViTConfig
 
 __all__ = [
     "Activation",

@@ -7,8 +7,10 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from sensorium.config.base import Config
-from sensorium.config.encoders import EmbedderConfig, FusionConfig, SpeechConfig, VisionConfig
+from sensorium.config.fusion import EmbedderConfig, FusionConfig
+from sensorium.config.speech import SpeechConfig
 from sensorium.config.transformer import TransformerConfig
+from sensorium.config.vision import VisionConfig
 
 
 class ModelConfig(Config):
