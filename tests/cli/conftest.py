@@ -3,10 +3,20 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import fusing
 import pytest
+from media_parts import picture, tone
 
 from sensorium.cli.main import run
+from sensorium.config import ModelConfig
+from sensorium.hub.folder import save_pretrained
+from sensorium.hub.pretrained import Pretrained
+from sensorium.messages import Audio, Image
+from sensorium.nn.omni import Omni
+from sensorium.processing.processor import Processor
+from sensorium.processing.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -49,3 +59,31 @@ def refused(cli: Cli) -> Callable[..., str]:
         return outcome.err.removeprefix("sensorium: ").rstrip("\n")
 
     return call
+
+
+@pytest.fixture(scope="session")
+def observer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small model with eyes, ears and a common space, which knows nothing yet."""
+    tokenizer = Tokenizer.train(["What is this? It is red. 这是什么？"] * 4, 340)
+    settings = fusing.make_config("feature", vocab_size=tokenizer.vocab_size, max_positions=128)
+    model = Omni(ModelConfig.parse(settings.model_dump(), "observer"))
+    model.reset_parameters(1)
+    folder = tmp_path_factory.mktemp("models") / "observer"
+    save_pretrained(Pretrained(model.config, model.eval(), Processor(tokenizer, config=model.config)), folder)
+    return folder
+
+
+def _written(part: Image | Audio, path: Path) -> Path:
+    assert part.data is not None
+    path.write_bytes(part.data)
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    return _written(picture("red"), tmp_path / "my photo.png")
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    return _written(tone(0.4), tmp_path / "voice.wav")

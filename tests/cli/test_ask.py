@@ -66,3 +66,32 @@ def test_what_it_refuses(refused, talker: Path) -> None:
     assert "the question is empty" in refused("ask", "-m", talker, stdin="")
     assert "--complete continues plain text" in refused("ask", "x", "--complete", "--system", "y", "-m", talker)
     assert "n = 2" in refused("ask", "x", "--set", "n=2", "-m", talker)
+
+
+def test_pictures_and_recordings_are_part_of_the_question(cli, observer: Path, photo: Path, voice: Path) -> None:
+    def prompt_tokens(*options: object) -> int:
+        answer = json.loads(cli("ask", *options, "-m", observer, "--json", "--max-tokens", "1").out)
+        return int(answer["usage"]["prompt_tokens"])
+
+    words = prompt_tokens("What is this?")
+    # Four places a picture of 2 x 2 patches, five for 40 frames by strides 2 and 4, and a token before and behind.
+    assert prompt_tokens("What is this?", "--image", photo) == words + 4 + 2
+    assert prompt_tokens("What is this?", "--image", photo, "--image", photo, "--audio", voice) == words + 12 + 7
+
+
+def test_a_recording_may_ask_without_words(cli, refused, observer: Path, voice: Path) -> None:
+    assert cli("ask", "--audio", voice, "-m", observer, "--max-tokens", "1").code == 0
+    assert "the question is empty" in refused("ask", "-m", observer)
+
+
+def test_broken_pictures_and_recordings_are_refused_in_a_line(
+    refused, observer: Path, photo: Path, voice: Path
+) -> None:
+    cut = photo.with_name("cut.png")
+    cut.write_bytes(photo.read_bytes()[:40])
+    assert "cut.png" in refused("ask", "What is this?", "-m", observer, "--image", cut)
+    assert "voice.wav" in refused("ask", "What is this?", "-m", observer, "--image", voice)
+    assert "my photo.png" in refused("ask", "What is this?", "-m", observer, "--audio", photo)
+    empty = voice.with_name("empty.wav")
+    empty.write_bytes(b"")
+    assert "empty.wav" in refused("ask", "What is this?", "-m", observer, "--audio", empty)

@@ -11,7 +11,7 @@ import sensorium
 from sensorium.cli import chat, slash
 from sensorium.cli.conversation import Conversation
 from sensorium.errors import DataError, RequestError
-from sensorium.messages import Message
+from sensorium.messages import Audio, Image, Message, Text
 
 
 @pytest.fixture(scope="module")
@@ -217,3 +217,94 @@ def test_save_and_load_need_a_file(conversation: Conversation) -> None:
     for command in ("/save", "/load"):
         with pytest.raises(RequestError, match="needs a file"):
             slash.run_command(conversation, command)
+
+
+# --- pictures and recordings -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def observing(observer: Path) -> Conversation:
+    return Conversation(sensorium.load(observer), system=None, sampling={"temperature": 0.0, "max_tokens": 3})
+
+
+def test_pictures_and_recordings_go_with_the_next_message(observing: Conversation, photo: Path, voice: Path) -> None:
+    notice = slash.run_command(observing, f"/image {photo}")
+    assert notice == "with your next message: my photo.png (an empty line sends it without words)"
+    assert "my photo.png, voice.wav" in str(slash.run_command(observing, f"/audio '{voice}'"))
+    said(observing, "What is this?")
+    assert observing.messages[0] == Message.user([Image(path=photo), Audio(path=voice), Text("What is this?")])
+    assert observing.shown == []
+    said(observing, "And now?")
+    assert observing.messages[2] == Message.user("And now?")
+
+
+def test_a_conversation_with_pictures_is_saved_and_answered_again(
+    observing: Conversation, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    slash.run_command(observing, f"/image {photo.name}")
+    first = said(observing, "What is this?")
+    (tmp_path / "elsewhere").mkdir()
+    observing.save(tmp_path / "elsewhere" / "chat.jsonl")
+    other = Conversation(observing.model, system=None, sampling=observing.sampling)
+    other.load(tmp_path / "elsewhere" / "chat.jsonl")
+    assert other.messages == observing.messages
+    slash.run_command(other, f"/image {photo}")
+    assert "".join(other.regenerate()) == first
+    assert other.shown == [Image(path=photo)]
+
+
+def test_an_empty_line_sends_what_is_shown_without_words(
+    observing: Conversation, voice: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_terminal(observing, f"\r/audio {voice}\r\r\x04")
+    assert [message.role for message in observing.messages] == ["user", "assistant"]
+    assert observing.messages[0] == Message.user([Audio(path=voice)])
+    assert "voice.wav" in capsys.readouterr().out
+
+
+def test_what_cannot_be_shown_is_refused_at_once(
+    observing: Conversation, conversation: Conversation, photo: Path
+) -> None:
+    (photo.parent / "notes.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"notes\.png"):
+        slash.run_command(observing, f"/image {photo.parent / 'notes.png'}")
+    with pytest.raises(DataError, match=r"absent\.wav"):
+        slash.run_command(observing, "/audio absent.wav")
+    with pytest.raises(RequestError, match=r"/image needs a file, such as /image photo\.jpg"):
+        slash.run_command(observing, "/image")
+    with pytest.raises(RequestError, match="reads text only"):
+        slash.run_command(conversation, f"/image {photo}")
+    assert observing.shown == conversation.shown == []
+
+
+def test_more_than_the_context_holds_is_not_kept_and_a_reset_forgets_the_rest(
+    observing: Conversation, photo: Path
+) -> None:
+    def show_many() -> None:
+        for _ in range(60):
+            slash.run_command(observing, f"/image {photo}")
+
+    with pytest.raises(RequestError, match=r"my photo\.png takes 1\d\d tokens, which leaves no room .* of 128"):
+        show_many()
+    assert 2 < len(observing.shown) < 60
+    observing.reset()
+    assert observing.shown == []
+
+
+def test_pictures_are_shown_through_a_pipe(cli, observer: Path, photo: Path) -> None:
+    outcome = cli("chat", "-m", observer, "--max-tokens", "2", stdin=f"/image {photo}\nWhat is this?\n")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "my photo.png" in outcome.out.splitlines()[0]
+
+
+def test_as_many_turns_as_fit_are_read_and_not_one_more(conversation: Conversation) -> None:
+    for _ in range(9):
+        said(conversation, "What is a cat?")
+    processor, context = conversation.model.processor, conversation.model.config.decoder.max_positions
+    turns = [*conversation.messages, Message.user("Bye.")]
+    kept, forgotten = conversation._fitting(turns)
+    assert kept == turns[forgotten:]
+    room = context // 4
+    assert len(processor.encode_messages(kept, add_generation_prompt=True)) + room <= context
+    assert len(processor.encode_messages(turns[forgotten - 2 :], add_generation_prompt=True)) + room > context

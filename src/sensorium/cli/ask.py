@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def ask(
     question: Annotated[
-        str | None, typer.Argument(metavar="[QUESTION]", help="The question; `-` or nothing reads standard input.")
+        str | None,
+        typer.Argument(
+            metavar="[QUESTION]", help="The question; `-` or nothing reads standard input. A recording may ask it all."
+        ),
     ] = None,
     model: options.ModelOption = options.DEFAULT_MODEL,
     system: Annotated[str | None, typer.Option(help="Instructions above the conversation.")] = None,
@@ -44,6 +47,8 @@ def ask(
     ```sh
     sensorium ask "What do cats like?"
     echo "Tell me a story." | sensorium ask --temperature 0.7 --seed 1
+    sensorium ask "What is this?" --image photo.jpg
+    sensorium ask --audio question.wav --image photo.jpg
     sensorium ask --complete "Once upon a time" --max-tokens 100 --set min_p=0.05
     sensorium ask "Hello!" --json
     ```
@@ -53,7 +58,7 @@ def ask(
     )
     if "n" in sampling and sampling["n"] > 1:
         raise RequestError(f"n = {sampling['n']}: ask prints one answer (call sensorium.load(...).chat for several)")
-    text = _question(question)
+    text = _question(question, needed=not (image or audio))
     media: list[Part] = [
         *(Image(path=_existing(path)) for path in image or ()),
         *(Audio(path=_existing(p)) for p in audio or ()),
@@ -61,16 +66,21 @@ def ask(
     if complete and (media or system):
         raise RequestError("--complete continues plain text: it takes no --system, --image or --audio")
     loaded = options.load_model(model, device=device, threads=threads)
-    parts: tuple[Part, ...] = (*media, Text(text))
+    parts: tuple[Part, ...] = (*media, *([Text(text)] if text else []))
     prompt = text if complete else [*([Message.system(system)] if system else []), Message.user(parts)]
     _answer(loaded, prompt, sampling, name=model, as_json=as_json)
 
 
-def _question(question: str | None) -> str:
+def _question(question: str | None, *, needed: bool) -> str:
+    """The question's words, which may be none where they are not `needed`."""
     if question is None and sys.stdin.isatty():
+        if not needed:
+            return ""
         raise RequestError('no question (write it after `ask`, such as sensorium ask "Hello!", or pipe it in)')
     text = sys.stdin.read() if question in (None, "-") else question
     if not text or not text.strip():
+        if not needed:
+            return ""
         raise RequestError("the question is empty")
     if any("\udc80" <= character <= "\udcff" for character in text):  # how Python carries bytes it cannot read
         raise DataError("the question is not UTF-8 (convert it, such as with iconv)")

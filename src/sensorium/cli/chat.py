@@ -31,7 +31,8 @@ def chat(
 ) -> None:
     r"""Talk with a model. Ctrl-C ends a reply, Ctrl-D leaves, /help lists the commands.
 
-    With input piped in, each line is answered in turn (in one conversation), and the program ends.
+    With input piped in, each line is answered in turn (in one conversation), and the program ends. `/image FILE` and
+    `/audio FILE` show and play something with the next message.
 
     Examples:
     ```sh
@@ -55,7 +56,7 @@ def chat(
 
 def _line_by_line(conversation: Conversation) -> None:
     for line in sys.stdin:
-        if line.strip():
+        if line.strip() or conversation.shown:
             for piece in _answer(conversation, line.strip()):
                 print(piece, end="", flush=True)
             print(flush=True)
@@ -78,7 +79,7 @@ def _in_terminal(conversation: Conversation, name: str) -> None:
             continue
         except EOFError:
             return
-        if not line:
+        if not line and not conversation.shown:
             continue
         try:
             _show(conversation, line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import DataError, RequestError
-from sensorium.messages import Message, TextDelta, conversation_from
+from sensorium.messages import Audio, Image, Message, Text, TextDelta, conversation_from
 
 if TYPE_CHECKING:
     from sensorium.api import Model
@@ -18,7 +19,10 @@ ROOM_FOR_REPLY = 256  # tokens kept free for a reply whose length was not limite
 
 
 class Conversation:
-    """The turns so far, the sampling settings, and the model that takes the next turn; `cancel` ends its reply."""
+    """The turns so far, the sampling settings, and the model that takes the next turn; `cancel` ends its reply.
+
+    `shown` are pictures and recordings that go with the next message.
+    """
 
     def __init__(self, model: Model, *, system: str | None, sampling: dict[str, Any]) -> None:
         self.model = model
@@ -26,6 +30,7 @@ class Conversation:
         self.set_sampling(sampling)
         self.cancel = threading.Event()
         self.messages: list[Message] = []
+        self.shown: list[Image | Audio] = []
         self.forgotten = 0
         self.set_system(system)
 
@@ -45,10 +50,27 @@ class Conversation:
     def reset(self) -> None:
         """Forget every turn but the instructions."""
         self.messages = [message for message in self.messages if message.role == "system"]
+        self.shown = []
         self.forgotten = 0
 
+    def show(self, part: Image | Audio) -> None:
+        """Keep a picture or recording for the next message.
+
+        Raises:
+            RequestError: the model cannot take it, or it does not fit the model's context.
+            DataError: it cannot be read.
+        """
+        sequence = self.model.processor.encode_messages([Message.user([*self.shown, part])], add_generation_prompt=True)
+        context = self.model.config.decoder.max_positions
+        if len(sequence) >= context:
+            raise RequestError(
+                f"{part.path or 'it'} takes {len(sequence)} tokens, which leaves no room in the model's context of "
+                f"{context} (give a shorter one, or send what is shown already)"
+            )
+        self.shown.append(part)
+
     def say(self, text: str) -> Iterator[str]:
-        """Take the user's turn and stream the reply, piece by piece.
+        """Take the user's turn, with all that is `shown`, and stream the reply, piece by piece.
 
         Whatever was written when the reply is cancelled, or no longer read, stays in the conversation. A turn that
         the model refuses does not.
@@ -56,7 +78,8 @@ class Conversation:
         Raises:
             RequestError: the message alone does not fit the model's context.
         """
-        return self._reply([*self.messages, Message.user(text)])
+        words = [Text(text)] if text else []
+        return self._reply([*self.messages, Message.user([*self.shown, *words])], sent=len(self.shown))
 
     def regenerate(self) -> Iterator[str]:
         """Drop the last reply and stream another. Raises `RequestError` when nothing was said yet."""
@@ -88,7 +111,8 @@ class Conversation:
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
-    def _reply(self, messages: list[Message]) -> Iterator[str]:
+    def _reply(self, messages: list[Message], *, sent: int = 0) -> Iterator[str]:
+        """Stream the reply to a conversation, whose last message holds the first `sent` of what is shown."""
         kept, forgotten = self._fitting(messages)
         written: list[str] = []
         taken = False
@@ -101,6 +125,7 @@ class Conversation:
         finally:
             if taken:
                 self.messages = [*messages, Message.assistant("".join(written).strip())]
+                self.shown = self.shown[sent:]
 
     def _fitting(self, messages: list[Message]) -> tuple[list[Message], int]:
         """The instructions and as many of the last turns as leave room for a reply (at least the last one).
@@ -112,9 +137,13 @@ class Conversation:
         head = [message for message in messages if message.role == "system"]
         turns = [message for message in messages if message.role != "system"]
         starts = [index for index, message in enumerate(turns) if message.role == "user"] or [0]
-        for start in starts:
-            kept = head + turns[start:]
-            sequence = self.model.processor.encode_messages(kept, add_generation_prompt=True)
-            if start == starts[-1] or len(sequence.token_ids) + room <= context:
-                break
-        return kept, start
+
+        def fits(start: int) -> bool:
+            sequence = self.model.processor.encode_messages(head + turns[start:], add_generation_prompt=True)
+            return len(sequence) + room <= context
+
+        start = starts[0]
+        if len(starts) > 1 and not fits(start):
+            # By halving: each attempt may read pictures and recordings again.
+            start = starts[bisect.bisect_left(starts, True, lo=1, hi=len(starts) - 1, key=fits)]
+        return head + turns[start:], start

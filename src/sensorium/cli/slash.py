@@ -10,6 +10,7 @@ from sensorium.cli.conversation import Conversation
 from sensorium.cli.options import sampling_from
 from sensorium.config import nearest
 from sensorium.errors import RequestError
+from sensorium.messages import Audio, Image
 
 # What a command answers: a notice to show, or a reply to stream.
 Answer = str | Iterator[str]
@@ -77,17 +78,40 @@ def _regenerate(conversation: Conversation, _argument: str) -> Iterator[str]:
     return conversation.regenerate()
 
 
-def _path(argument: str, command: str) -> Path:
+def _image(conversation: Conversation, argument: str) -> str:
+    return _shown(conversation, Image(path=_path(argument, "image", "photo.jpg").absolute()))
+
+
+def _audio(conversation: Conversation, argument: str) -> str:
+    return _shown(conversation, Audio(path=_path(argument, "audio", "voice.wav").absolute()))
+
+
+def _shown(conversation: Conversation, part: Image | Audio) -> str:
+    conversation.show(part)
+    names = ", ".join(shown.path.name for shown in conversation.shown if shown.path is not None)
+    return f"with your next message: {names} (an empty line sends it without words)"
+
+
+def _path(argument: str, command: str, example: str = "chat.jsonl") -> Path:
     if not argument:
-        raise RequestError(f"/{command} needs a file, such as /{command} chat.jsonl")
+        raise RequestError(f"/{command} needs a file, such as /{command} {example}")
     try:
-        return Path(argument).expanduser()
+        return Path(_unquoted(argument)).expanduser()
     except RuntimeError:
         raise RequestError(f"{argument}: there is no such home folder (write the path out)") from None
 
 
+def _unquoted(argument: str) -> str:
+    """A path without the quotes that a terminal puts around a file dropped into it."""
+    quote = argument[0]
+    quoted = len(argument) > 1 and quote in "'\"" and argument.endswith(quote)
+    return argument[1:-1] if quoted else argument
+
+
 COMMANDS = {
     "help": Command("/help", "this list", _help),
+    "image": Command("/image FILE", "show a picture with the next message", _image),
+    "audio": Command("/audio FILE", "play a recording with the next message", _audio),
     "reset": Command("/reset", "forget the conversation", _reset),
     "regenerate": Command("/regenerate", "answer the last message again", _regenerate),
     "system": Command("/system TEXT", "set the instructions; without TEXT, remove them", _system),
