@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sensorium.hub.folder import load_pretrained
 from sensorium.hub.resolve import shipped_models
 
 ROOT = Path(__file__).parents[1]
@@ -69,10 +70,16 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(talker: Path) -> dict[str, str]:
-    """The commands of this very environment, and make believing that it is the one it has set up."""
+def environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The commands of this very environment, and make believing that it is the one it has set up.
+
+    Where no model that sees and hears is shipped, a small one stands in for it.
+    """
     venv = Path(sys.prefix)
-    model = {} if "seedling" in shipped_models() else {"SENSORIUM_MODEL": str(talker), "MODEL": str(talker)}
+    model = {}
+    if "seedling" not in shipped_models() or load_pretrained("seedling").config.vision is None:
+        onlooker = str(request.getfixturevalue("onlooker"))
+        model = {"SENSORIUM_MODEL": onlooker, "MODEL": onlooker}
     return {
         **os.environ,
         "PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -89,7 +96,6 @@ def test_every_command_works(
     readme: str,
     checkout: Path,
     environment: dict[str, str],
-    talker: Path,
     request: pytest.FixtureRequest,
 ) -> None:
     elsewhere = {block for other in READMES[: READMES.index(readme)] for block in blocks(other)}
@@ -101,7 +107,7 @@ def test_every_command_works(
             request.getfixturevalue("shared_data")
         code = block.code
         if "SENSORIUM_MODEL" in environment:
-            code = re.sub(r"(?<![\w/])seedling(?![\w./])", str(talker), code)
+            code = re.sub(r"(?<![\w/])seedling(?![\w./])", environment["SENSORIUM_MODEL"], code)
         command = (
             [sys.executable, "-c", code] if block.language == "python" else ["bash", "-euo", "pipefail", "-c", code]
         )
