@@ -33,7 +33,7 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
 
 def has_fast_product(x: Tensor) -> bool:
     """Whether `product` beats a plain product on (..., channels)."""
-    if x.dtype != torch.float32 or x.device.type != "cpu" or not HAS_ONEDNN:
+    if x.dtype != torch.float32 or x.device.type != "cpu" or not HAS_ONEDNN or torch.is_autocast_enabled("cpu"):
         return False
     return x.numel() >= FEWEST_ROWS * x.shape[-1]
 

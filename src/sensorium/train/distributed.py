@@ -20,11 +20,12 @@ _BUCKET = 8_000_000  # numbers per all-reduce: large enough for the network, sma
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where this process stands among the others: its `rank` of `size`, and the device it computes on."""
+    """Where this process stands among the others (its `rank` of `size`), and what it computes on and in."""
 
     rank: int
     size: int
     device: torch.device
+    dtype: torch.dtype = torch.float32
 
     @property
     def is_main(self) -> bool:

@@ -153,7 +153,7 @@ class Trainer:
         total = torch.zeros((), dtype=torch.float32, device=self.world.device)
         for batch in batches:
             share = moved(share_of(batch, self.world.rank, self.world.size), self.world.device)
-            with autocast(self.world.device):
+            with autocast(self.world.device, self.world.dtype):
                 loss = self.objective.loss(self.model, share) / learned
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()

@@ -169,11 +169,10 @@ class CausalLM:
         )
 
     def flops(self, model: Omni, batch: Batch) -> float:
-        """By the decoder's own count, with the output matrix at learned positions only, and the encoders'."""
+        """By the model's own count, with the output matrix at learned positions only, and the encoders'."""
         rows, time = batch.input_ids.shape
-        head = 6.0 * model.decoder.head.weight.numel()
-        everywhere = rows * time * (model.decoder.flops_per_token(time) - head)
-        return everywhere + head * self.count(batch) + media_flops(model, batch.media)
+        decoding = model.flops(rows, time, learned=self.count(batch), media=batch.media)
+        return decoding + media_flops(model, batch.media)
 
 
 class ChatLM(CausalLM):

@@ -24,6 +24,7 @@ from sensorium.config import (
 )
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import ConfigError
+from sensorium.train.precision import Compute
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -175,6 +176,7 @@ class Recipe(Config):
     tokenizer: TokenizerSpec | None = None
     # Precision of the weights in the model folders; training itself keeps float32.
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float16"
+    compute: Compute = "auto"  # products: bfloat16 on a GPU, float32 on a CPU (some CPUs are fast in bfloat16, too)
     sampling: SamplingConfig | None = None  # how the model likes to be sampled; left out, as `init` does
     card: Path | None = None  # Markdown that becomes the model's card
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]

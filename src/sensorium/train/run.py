@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -68,6 +69,7 @@ def train(
     recipe.card_text()  # what cannot be read is better known before the training than after
     with contextlib.ExitStack() as stack:
         world = stack.enter_context(joined(device))
+        world = replace(world, dtype=compute_dtype(world.device, recipe.compute))
         folder = RunFolder(Path(out))
         if world.is_main:
             if not resume:
@@ -107,7 +109,7 @@ class _Run:
         self.recipe, self.folder, self.world = recipe, folder, world
         self.callbacks = callbacks
         self.processor = Processor.load(folder.path)
-        self.peak_flops = measure_peak(world.device) * world.size
+        self.peak_flops = measure_peak(world.device, world.dtype) * world.size
 
     def stages(self) -> None:
         """Every stage that is not done yet, then the final model."""
@@ -236,7 +238,7 @@ class _Run:
             n_parameters=sum(weight.numel() for weight in model.parameters()),
             n_trained=sum(weight.numel() for weight in trainer.weights.values()),
             device=str(self.world.device),
-            dtype=str(compute_dtype(self.world.device)).removeprefix("torch."),
+            dtype=str(self.world.dtype).removeprefix("torch."),
             threads=torch.get_num_threads(),
             processes=self.world.size,
             peak_flops=self.peak_flops,

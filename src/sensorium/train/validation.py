@@ -61,7 +61,7 @@ class Validation:
             for batch in batches:
                 share = share_of(batch, self._world.rank, self._world.size)
                 if self._objective.gathers or self._objective.count(share):
-                    with autocast(self._world.device):
+                    with autocast(self._world.device, self._world.dtype):
                         total += self._objective.loss(model, moved(share, self._world.device)).double()
         model.train(was_training)
         nats = float(self._world.sum(total).item())
