@@ -261,3 +261,25 @@ def test_checkpointed_activations_give_the_same_gradients(fusion: str) -> None:
     assert ours.keys() == expected.keys()
     for name, grad in expected.items():
         torch.testing.assert_close(ours[name], grad, rtol=1e-5, atol=1e-5)
+
+
+def test_operations_are_counted_for_what_each_fusion_reads() -> None:
+    media = fusing.document(fusing.make_config("feature"), "wiwaw", 1)[2]
+    size = {"rows": 2, "time": 20, "learned": 8}
+    models = {fusion: fusing.build(fusion) for fusion in fusing.FUSIONS}
+    alone = {fusion: model.flops(**size, media=Media()) for fusion, model in models.items()}
+    decoder = models["feature"].decoder
+    head = 6.0 * decoder.head.weight.numel()
+    assert set(alone.values()) == {40 * (decoder.flops_per_token(20) - head) + 8 * head}
+    fused = {fusion: model.flops(**size, media=media) / alone[fusion] for fusion, model in models.items()}
+    assert fused["early"] == fused["feature"] == 1.0
+    assert fused["decision"] == fused["vote"] == 3.0
+    # Two more layers on top of four, each of attention and an MLP, whose keys and values are of nine features only.
+    assert 1.3 < fused["cross"] < 1.6
+    layer = models["cross"].fusion.layers[0]
+    read = sum(part.weight.numel() for part in (layer.attention.q, layer.attention.o))
+    mlp = sum(part.weight.numel() for part in layer.mlp.modules() if isinstance(part, torch.nn.Linear))
+    kept = sum(part.weight.numel() for part in (layer.attention.k, layer.attention.v))
+    vectors = 4 + models["cross"].config.speech.n_places(int(media.audio_frames[0]))
+    expected = 2 * (6 * (40 * (read + mlp) + vectors * kept) + 6 * 32 * 20 * vectors)
+    assert models["cross"].flops(**size, media=media) == pytest.approx(alone["cross"] + expected)

@@ -211,6 +211,23 @@ class CrossFusion(Fusion):
         )
         return states
 
+    def flops(self, decoder: Transformer, rows: int, time: int, *, learned: int, seen: int, heard: int) -> float:
+        """See `Fusion.flops`; a token is taken to see half of its row's features."""
+        alone = super().flops(decoder, rows, time, learned=learned, seen=seen, heard=heard)
+        vectors = seen + heard
+        if not vectors:
+            return alone
+        of_features = sum(
+            matrix.weight.numel()
+            for layer in self.layers
+            if isinstance(layer, CrossLayer)
+            for matrix in (layer.attention.k, layer.attention.v)
+        )
+        of_tokens = sum(each.weight.numel() for each in self.modules() if isinstance(each, nn.Linear)) - of_features
+        width = decoder.config.n_heads * decoder.config.head_size
+        attention = 2.0 * len(self.layers) * width * time * vectors
+        return alone + 6.0 * (of_tokens * rows * time + of_features * vectors) + 3 * attention
+
     def _memory(self, features: Features, order: Tensor, positions: Tensor, document_ids: Tensor | None) -> Memory:
         """The features of each row side by side, as keys and values of every layer."""
         values, places, real = _by_row(features, len(order))  # (batch, n, dim), (batch, n), (batch, n)

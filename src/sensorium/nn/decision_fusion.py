@@ -167,6 +167,11 @@ class DecisionFusion(Fusion):
         losses = [checkpoint(_mixture_loss, decoder, *chunk, use_reentrant=False) for chunk in chunks]
         return torch.stack(losses).sum()
 
+    def flops(self, decoder: Transformer, rows: int, time: int, *, learned: int, seen: int, heard: int) -> float:
+        """See `Fusion.flops`: every branch reads all of it."""
+        branches = 1 + (seen > 0) + (heard > 0)
+        return branches * super().flops(decoder, rows, time, learned=learned, seen=seen, heard=heard)
+
     def _log_weights(self, states: Tensor, branches: Sequence[Branch], shown: Tensor) -> Tensor:
         """Logarithms of the shares, (branches, batch, time)."""
         if self.gates is None:

@@ -85,6 +85,20 @@ class Fusion(nn.Module):
         assert isinstance(states, Tensor)
         return decoder.cross_entropy(states, targets)
 
+    def flops(self, decoder: Transformer, rows: int, time: int, *, learned: int, seen: int, heard: int) -> float:  # noqa: ARG002 (as `new_cache`)
+        """Floating-point operations of a forward and backward pass, encoders left out.
+
+        Args:
+            decoder: what reads.
+            rows: sequences of the batch.
+            time: tokens of a sequence.
+            learned: tokens to be predicted, which alone pay for the output matrix.
+            seen: vectors of pictures in the batch.
+            heard: vectors of recordings.
+        """
+        head = 6.0 * decoder.head.weight.numel()
+        return rows * time * (decoder.flops_per_token(time) - head) + learned * head
+
 
 class JointFusion(Fusion):
     """Features take their placeholders' places in one sequence: data-level fusion of raw input, or of encoders'."""

@@ -236,6 +236,25 @@ class Omni(nn.Module):
         states = self.hidden_states(input_ids, media, positions=positions, document_ids=document_ids)
         return self.fusion.loss(self.decoder, states, targets)
 
+    def flops(self, rows: int, time: int, *, learned: int, media: Media) -> float:
+        """Floating-point operations of a forward and backward pass over a batch, those of the encoders left out.
+
+        Args:
+            rows: sequences of the batch.
+            time: tokens of a sequence.
+            learned: tokens to be predicted, which alone pay for the output matrix.
+            media: what stands among them.
+        """
+        vision, speech = self.config.vision, self.config.speech
+        seen = 0 if vision is None else vision.n_places * len(media.image_places)
+        heard = 0 if speech is None else sum(speech.n_places(frames) for frames in media.audio_frames.tolist())
+        return self.fusion.flops(self.decoder, rows, time, learned=learned, seen=seen, heard=heard)
+
+    def n_parameters(self) -> dict[str, int]:
+        """Number of weights of each part that the model has, shared ones counted once."""
+        parts = {name: sum(weight.numel() for weight in part.parameters()) for name, part in self.named_children()}
+        return {name: number for name, number in parts.items() if number}
+
     def embed_text(self, input_ids: Tensor, padding: Tensor | None = None) -> Tensor:
         """Texts (n, time), `padding` true where a token is real → unit vectors (n, dim).
 
