@@ -28,6 +28,25 @@ def test_info_as_a_table(cli, talker: Path) -> None:
     assert "rope_theta" in outcome.out
 
 
+def test_info_tells_of_eyes_ears_and_every_part(cli, talker: Path, observer: Path) -> None:
+    facts = json.loads(cli("info", observer, "--json").out)
+    model = load_pretrained(observer).model
+    assert facts["parameters"] == sum(weight.numel() for weight in model.parameters())
+    assert facts["parts"].keys() == {"decoder", "vision", "speech", "embedder"}
+    assert facts["parts"]["vision"] == sum(weight.numel() for weight in model.vision.parameters())
+    assert facts["senses"] == {
+        "eyes": "vit, pictures of 16x16 pixels, 4 tokens each",
+        "ears": "conv, recordings in windows of 0.4 s, 5 tokens for a whole one, spelled by CTC",
+        "fusion": "feature",
+        "embedder": "a common space of 8 numbers",
+    }
+    shown = cli("info", observer).out
+    assert "parameters of speech" in shown
+    assert "pictures of 16x16 pixels" in shown
+    assert f"{facts['parameters']:,} parameters (decoder" in cli("info", observer, "--card").out
+    assert json.loads(cli("info", talker, "--json").out)["senses"] == {}
+
+
 def test_info_shows_the_card(cli, talker: Path) -> None:
     assert cli("info", talker, "--card").out.startswith("# ")
 

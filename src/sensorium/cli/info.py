@@ -10,6 +10,7 @@ import typer
 from sensorium.cli import options
 
 if TYPE_CHECKING:
+    from sensorium.config import ModelConfig
     from sensorium.hub.pretrained import Pretrained
 
 
@@ -49,16 +50,19 @@ def _card(pretrained: Pretrained) -> str:
 
 def _facts(pretrained: Pretrained) -> dict[str, Any]:
     """What there is to know, as plain JSON; sizes in bytes, cost in floating-point operations per token."""
-    decoder = pretrained.model.decoder
+    decoder, parts = pretrained.model.decoder, pretrained.model.n_parameters()
     config = pretrained.config.decoder
+    without = decoder.n_parameters(embeddings=False) - decoder.n_parameters() + sum(parts.values())
     folder = pretrained.path
     files = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else [folder] if folder else []
     context = config.max_positions
     return {
         "model": pretrained.name,
         "path": str(folder) if folder is not None else None,
-        "parameters": decoder.n_parameters(),
-        "parameters_without_embeddings": decoder.n_parameters(embeddings=False),
+        "parameters": sum(parts.values()),
+        "parameters_without_embeddings": without,
+        "parts": parts,
+        "senses": _senses(pretrained.config),
         "context": context,
         "flops_per_token": {
             "training": decoder.flops_per_token(context),
@@ -71,6 +75,35 @@ def _facts(pretrained: Pretrained) -> dict[str, Any]:
     }
 
 
+def _senses(config: ModelConfig) -> dict[str, str]:
+    """What the model takes in beside words, and how: eyes, ears, fusion, embedder; nothing for one that only reads."""
+    senses = {}
+    vision, speech = config.vision, config.speech
+    if vision is not None:
+        height, width = vision.image.size
+        shown = f"{config.image_places()} tokens each" if vision.projector is not None else "not shown to the decoder"
+        tiles = ", in tiles" if vision.image.resize == "tiles" else ""
+        senses["eyes"] = f"{vision.encoder.kind}, pictures of {width}x{height} pixels{tiles}, {shown}"
+    if speech is not None:
+        seconds = speech.audio.window_seconds
+        frames = round(seconds * speech.audio.sample_rate / speech.audio.hop)
+        shown = (
+            f"{config.audio_places(frames)} tokens for a whole one"
+            if speech.projector is not None
+            else "not shown to the decoder"
+        )
+        spells = ", spelled by CTC" if speech.ctc else ""
+        senses["ears"] = f"{speech.encoder.kind}, recordings in windows of {seconds:g} s, {shown}{spells}"
+    if senses:
+        fusion = config.fusion
+        layers = config.decoder.n_layers // fusion.every
+        how = {"cross": f", layers between blocks: {layers}", "decision": f", predictions combined by {fusion.combine}"}
+        senses["fusion"] = fusion.strategy + how.get(fusion.strategy, "")
+    if config.embedder is not None:
+        senses["embedder"] = f"a common space of {config.embedder.dim} numbers"
+    return senses
+
+
 def _print_tables(facts: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -81,6 +114,11 @@ def _print_tables(facts: dict[str, Any]) -> None:
     table.add_row(
         "parameters", f"{facts['parameters']:,} ({facts['parameters_without_embeddings']:,} without embeddings)"
     )
+    if len(facts["parts"]) > 1:
+        for name, number in facts["parts"].items():
+            table.add_row(f"parameters of {name}", f"{number:,}")
+    for name, words in facts["senses"].items():
+        table.add_row(name, words)
     table.add_row("context", f"{facts['context']:,} tokens")
     cost = facts["flops_per_token"]
     table.add_row(

@@ -188,10 +188,11 @@ def _plain(config: Config) -> dict[str, Any]:
 
 
 def _card(pretrained: Pretrained, origin: str = "") -> str:
-    decoder = pretrained.model.decoder
+    decoder, parts = pretrained.model.decoder, pretrained.model.n_parameters()
+    joined = f" ({', '.join(f'{name} {number:,}' for name, number in parts.items())})" if len(parts) > 1 else ""
     return (
         f"# {pretrained.name}\n\n"
-        f"A Sensorium model of {decoder.n_parameters():,} parameters, {decoder.config.n_layers} layers of width "
+        f"A Sensorium model of {sum(parts.values()):,} parameters{joined}, {decoder.config.n_layers} layers of width "
         f"{decoder.config.dim}, a context of {decoder.config.max_positions:,} tokens and a vocabulary of "
         f"{decoder.config.vocab_size:,}.\n" + (f"\n{origin}\n" if origin else "")
     )
