@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -25,6 +24,7 @@ from sensorium.config import (
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import ConfigError
 from sensorium.train.precision import Compute
+from sensorium.train.settings_file import assign, differences, locate, parse_yaml, problem, read_yaml
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -242,11 +242,11 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: one line that names the file, the line or the key, and the nearest valid key.
     """
     path = Path(path)
-    data = _expand(_read_yaml(path), str(path))
+    data = _expand(read_yaml(path), str(path))
     for override in overrides:
         _override(data, override)
     try:
-        _locate(data, path.absolute().parent)
+        locate(data, path.absolute().parent)
     except RecursionError:
         raise ConfigError(f"{path}: a YAML alias stands inside what it stands for") from None
     return Recipe.parse(data, str(path))
@@ -260,7 +260,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def changes(old: Recipe, new: Recipe) -> list[str]:
     """Names of the settings that differ, such as `stages.0.lr`, but those that only observe the run."""
-    differing = _differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
+    differing = differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
     return [name for name in differing if name.rpartition(".")[2] not in OBSERVING and not name.startswith("sampling")]
 
 
@@ -280,49 +280,6 @@ def _fits(stage: Stage, model: TransformerConfig) -> None:
         raise ValueError(f"stage {stage.name!r} is masked, which needs a bidirectional model (set model.causal: false)")
     if stage.objective in ("causal", "chat") and not model.causal:
         raise ValueError(f"stage {stage.name!r} is {stage.objective}, which needs model.causal: true")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which the first would silently lose, and keys that are no words."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping, refusing keys that are repeated, or lists or mappings."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-def _parse_yaml(text: str) -> Any:
-    try:
-        return yaml.load(text, _Loader)
-    except (ValueError, RecursionError) as error:  # PyYAML lets these through: a 13th month, endless nesting
-        raise yaml.YAMLError(str(error)) from None
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return _parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}{_position(error)}: not valid YAML: {_problem(error)}") from None
-
-
-def _position(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f":{mark.line + 1}" if mark is not None else ""
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    problem = getattr(error, "problem", None) or str(error)
-    return " ".join(problem.split())
 
 
 def _expand(data: Any, where: str) -> dict[str, Any]:
@@ -347,65 +304,15 @@ def _override(data: dict[str, Any], override: str) -> None:
     if not equals or not all(path):
         raise ConfigError(f"override {override!r} must read a.b.c=value")
     try:
-        value = _parse_yaml(text)
+        value = parse_yaml(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: not valid YAML: {_problem(error)}") from None
+        raise ConfigError(f"override {override!r}: not valid YAML: {problem(error)}") from None
     stages = data.get("stages")
     if path[0] in Stage.model_fields.keys() - Recipe.model_fields.keys() and isinstance(stages, list):
         if len(stages) != 1:
             raise ConfigError(f"override {override!r}: which stage? (write stages.0.{name.strip()}=…)")
         path = ["stages", "0", *path]
-    _assign(data, path, value, override)
-
-
-def _assign(data: Any, path: list[str], value: Any, override: str) -> None:
-    *parents, last = path
-    place = data
-    for depth, step in enumerate(parents):
-        key = _key(place, step, override)
-        if isinstance(place, dict) and place.get(key) is None:
-            place[key] = {}
-        place = place[key]
-        if not isinstance(place, dict | list):
-            raise ConfigError(f"override {override!r}: {'.'.join(path[: depth + 1])} is {place!r}, with no keys in it")
-    place[_key(place, last, override)] = value
-
-
-def _key(place: dict[str, Any] | list[Any], step: str, override: str) -> Any:
-    if isinstance(place, dict):
-        return step
-    if not step.isdecimal() or int(step) >= len(place):
-        raise ConfigError(f"override {override!r}: {step!r} is not an index into a list of {len(place)}")
-    return int(step)
-
-
-def _locate(data: Any, folder: Path) -> None:
-    """Make relative paths absolute, in place; what is found nowhere stays as it is (it may be a model's name)."""
-    places = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    for key, value in list(places):
-        if key in ("path", "init", "from", "card") and isinstance(value, str):
-            candidates = (folder / value, Path(value).absolute())
-            data[key] = str(next((place for place in candidates if _is_meant(place, data=key == "path")), value))
-        else:
-            _locate(value, folder)
-
-
-def _is_meant(place: Path, *, data: bool) -> bool:
-    """Whether data, or a model, is there: a folder that merely has a model's name is not that model."""
-    try:
-        return place.exists() and (data or place.is_file() or (place / "config.json").exists())
-    except OSError:  # a name too long, a folder closed to us
-        return False
-
-
-def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        pairs = [(key, old.get(key), new.get(key)) for key in {**old, **new}]
-    elif isinstance(old, list) and isinstance(new, list):
-        pairs = [(str(index), *pair) for index, pair in enumerate(zip_longest(old, new))]
-    else:
-        return [] if old == new else [prefix]
-    return [name for key, before, after in pairs for name in _differences(before, after, f"{prefix}.{key}".lstrip("."))]
+    assign(data, path, value, override)
 
 
 def _kind(data: Any) -> str:
