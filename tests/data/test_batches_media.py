@@ -246,7 +246,7 @@ def test_groups_of_large_pictures_are_small(
     def drawn_at_once() -> int:
         stream = BatchStream([spec], processor, rows=1, time=64, prefetch=0)
         next(stream)
-        return sum(stream._packer.drawn)
+        return sum(stream._maker._mixture.drawn)
 
     monkeypatch.setattr(batches_module, "_GROUP_ROWS", 20)
     whole = drawn_at_once()

@@ -306,8 +306,7 @@ def test_what_is_no_pair_is_counted_and_named(able: Processor, tmp_path: Path) -
     spec = DatasetSpec(**pairs_file(tmp_path / "a.jsonl", [*wrong, shown(0)]))
     stream = stream_of(able, spec, repeat=False, prefetch=0)
     assert [len(batch.keys) for batch in stream] == [1]
-    (ledger,) = [each.ledger for each in stream._maker._streams]
-    found = "\n".join(ledger.first(9))
+    found = "\n".join(stream.bad)
     for message in ("not 0 of the one and 1 of the other", "text is empty", "is no picture", "is cut into 2"):
         assert message in found
     with pytest.raises(DataError, match=r"no usable record.*a pair with audio is needed, and this one has image"):

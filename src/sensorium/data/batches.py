@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.data.ahead import Ahead
 from sensorium.data.encoding import Encoder, fitted
+from sensorium.data.mixture import Mixture
 from sensorium.data.packing import IGNORED, Piece, pack, pieces
 from sensorium.data.records import Record
+from sensorium.data.resumable import Now, Resumable
 from sensorium.data.spec import DatasetSpec
-from sensorium.data.streams import Stream, record_stream
 from sensorium.errors import DataError
 from sensorium.nn.media import Media
 from sensorium.processing.media import Feature, media_of
-
-__all__ = ["Ahead", "Batch", "BatchStream"]
 
 _GROUP_ROWS = 256  # rows that are packed together
 _MEDIA_ROWS = 8  # fewer, but at least these, where pictures and recordings reach so many bytes
@@ -73,7 +68,7 @@ class Batch:
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-class BatchStream(Iterator[Batch]):
+class BatchStream(Resumable[Batch]):
     """Batches from a weighted mixture of data sets, the same for the same seed on every process and machine.
 
     Weights are shares of tokens: the next record comes from the data set that is furthest behind its share, so the
@@ -111,35 +106,8 @@ class BatchStream(Iterator[Batch]):
         prefetch: int | None = None,
         workers: int = 0,
     ) -> None:
-        if not specs:
-            raise DataError("no data set is given (a mixture needs at least one)")
-        self._packer = _Packer(specs, processor, rows, time, seed, repeat=repeat, shift=shift, shuffle=shuffle)
-        self._prefetch = -(-_GROUP_ROWS // rows) if prefetch is None else prefetch
-        self._workers = workers
-        self._now = self._packer.now()
-        self._waited = 0.0
-        self._ahead: Ahead[Batch | None] | None = None
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Batch:
-        if self._ahead is None:
-            self._ahead = Ahead(self._packer.batches, self._prefetch, workers=self._workers)
-        batch, self._now = next(self._ahead)
-        if batch is None:
-            raise StopIteration
-        return batch
-
-    @property
-    def waited(self) -> float:
-        """Seconds that the caller has spent waiting for batches."""
-        return self._waited + (self._ahead.waited if self._ahead is not None else 0.0)
-
-    @property
-    def bad(self) -> list[str]:
-        """Corrupt records met so far, as `file:line: why`."""
-        return list(self._now["bad"])
+        maker = _Packer(specs, processor, rows, time, seed, repeat=repeat, shift=shift, shuffle=shuffle)
+        super().__init__(maker, -(-_GROUP_ROWS // rows) if prefetch is None else prefetch, workers)
 
     @property
     def truncated(self) -> int:
@@ -150,29 +118,6 @@ class BatchStream(Iterator[Batch]):
     def tokens_drawn(self) -> tuple[int, ...]:
         """Tokens taken from each data set so far."""
         return tuple(self._now["cursor"]["drawn"])
-
-    def state_dict(self) -> dict[str, Any]:
-        """The place after the last batch handed out, as plain data for JSON."""
-        copy: dict[str, Any] = json.loads(json.dumps(self._now["cursor"]))
-        return copy
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state: the next batch is the one that followed it, bit for bit.
-
-        Raises:
-            DataError: when the state was saved over other data or settings.
-        """
-        self.close()
-        self._packer.load_state_dict(state)
-        self._now = self._packer.now()
-
-    def close(self) -> None:
-        """Stop making batches ahead. Iterating again goes on from the same place."""
-        if self._ahead is not None:
-            self._ahead.close()
-            self._waited += self._ahead.waited
-            self._ahead = None
-            self._packer.load_state_dict(self._now["cursor"])
 
 
 class _Packer:
@@ -190,60 +135,35 @@ class _Packer:
         shift: bool,
         shuffle: bool,
     ) -> None:
-        self._settings = (tuple(specs), processor, rows, time, seed, repeat, shift, shuffle)
-        self.specs, self.processor, self.seed = specs, processor, seed
-        self.rows, self.time, self.shift = rows, time, shift
-        self.weights = [spec.weight for spec in specs]
-        self.streams = [
-            record_stream(spec, seed=(seed, index), shuffle=shuffle, repeat=repeat) for index, spec in enumerate(specs)
-        ]
-        self.drawn = [0] * len(specs)
-        self.live = [True] * len(specs)
-        self.truncated = 0
-        self.row = 0
-        settings = [seed, time, repeat, shift, shuffle]
-        self.fingerprint = _fingerprint(settings, specs, self.streams)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (*self._settings, self.state_dict())
+        settings = (seed, time, repeat, shift, shuffle)
+        self._mixture = Mixture(specs, processor, settings, seed=seed, repeat=repeat, shuffle=shuffle)
+        self._tokenizer = processor.tokenizer
+        self._rows, self._time, self._shift = rows, time, shift
+        self._truncated = 0
+        self._row = 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self.fingerprint,
-            "streams": [stream.state_dict() for stream in self.streams],
-            "drawn": list(self.drawn),
-            "live": list(self.live),
-            "truncated": self.truncated,
-            "row": self.row,
-        }
+        return self._mixture.state_dict() | {"truncated": self._truncated, "row": self._row}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if state.get("fingerprint") != self.fingerprint:
-            raise DataError(
-                "the saved place in the data belongs to other data or settings (files, mixture, seed, time): "
-                "restore them, or begin a new run"
-            )
-        for stream, saved in zip(self.streams, state["streams"], strict=True):
-            stream.load_state_dict(saved)
-        self.drawn, self.live = list(state["drawn"]), list(state["live"])
-        self.truncated, self.row = state["truncated"], state["row"]
+        self._mixture.load_state_dict(state)
+        self._truncated, self._row = state["truncated"], state["row"]
 
-    def now(self, cursor: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def now(self, cursor: Mapping[str, Any] | None = None) -> Now:
         """A cursor (by default where the packer stands) with what was met until now."""
-        bad = [line for stream in self.streams for line in stream.ledger.first(stream.spec.max_bad)]
-        return {"cursor": dict(cursor or self.state_dict()), "bad": bad, "truncated": self.truncated}
+        return {"cursor": dict(cursor or self.state_dict()), "bad": self._mixture.bad, "truncated": self._truncated}
 
-    def batches(self) -> Iterator[tuple[Batch | None, dict[str, Any]]]:
+    def batches(self) -> Iterator[tuple[Batch | None, Now]]:
         """Batches, each with the cursor after it and what was met by then; None and the last of these at the end."""
         waiting: list[list[Piece]] = []
-        skip = self.row
+        skip = self._row
         cursor = self.state_dict()
-        while any(self.live):
+        while self._mixture.live:
             start = {**self.state_dict(), "row": 0}
             group = self._group()
             for index in range(skip, len(group)):
                 waiting.append(group[index])
-                if len(waiting) == self.rows:
+                if len(waiting) == self._rows:
                     cursor = {**start, "row": index + 1}
                     yield self._batch(waiting), self.now(cursor)
                     waiting = []
@@ -257,42 +177,14 @@ class _Packer:
         """The next rows: whole records are drawn until they hold enough."""
         group: list[Piece] = []
         places = n_bytes = 0
-        while places < (_GROUP_ROWS if n_bytes < _GROUP_BYTES else _MEDIA_ROWS) * self.time:
-            alive = [index for index, live in enumerate(self.live) if live]
-            if not alive:
+        while self._mixture.live:
+            if places >= (_GROUP_ROWS if n_bytes < _GROUP_BYTES else _MEDIA_ROWS) * self._time:
                 break
-            index = min(alive, key=lambda index: self.drawn[index] / self.weights[index])
-            made = self._next(index)
-            size = sum(map(len, made))
-            self.drawn[index] += size
-            places += size
+            made = self._mixture.draw(self._encode, len)
+            places += sum(map(len, made))
             n_bytes += sum(feature.values.nbytes for piece in made for feature in piece.features)
             group += made
-        return [[group[index] for index in row] for row in pack([len(piece) for piece in group], self.time)]
-
-    def _next(self, index: int) -> list[Piece]:
-        """The next record of a data set as pieces; none when it has ended, or the record is of no use."""
-        stream = self.streams[index]
-        try:
-            record = next(stream)
-        except StopIteration:
-            self.live[index] = False
-            return []
-        try:
-            made = self._encode(record, self._encoder(index))
-        except DataError as error:
-            stream.reject(record, str(error))
-            return []
-        if not made:
-            stream.pass_over()
-        return made
-
-    def _encoder(self, index: int) -> Encoder:
-        """The processor for the next record of a data set, whose chance depends on nothing but its place."""
-        augment = self.specs[index].augment
-        if augment is None:
-            return self.processor
-        return self.processor.augmented(augment, np.random.default_rng([self.seed, index, self.drawn[index]]))
+        return [[group[index] for index in row] for row in pack([len(piece) for piece in group], self._time)]
 
     def _encode(self, record: Record, encoder: Encoder) -> list[Piece]:
         """A record as pieces of at most a row; none when what is to be learned lies beyond it."""
@@ -300,21 +192,21 @@ class _Packer:
         if isinstance(record.content, str):
             encoded = [encoder.encode_text(record.content)]
         else:
-            encoded, lost = fitted(encoder, record.content, self.time + self.shift)
+            encoded, lost = fitted(encoder, record.content, self._time + self._shift)
         if not any(np.asarray(sequence.learned).any() for sequence in encoded):
             raise DataError("nothing is learned from it: it has no assistant turn, or no token")
         made: list[Piece] = []
         for sequence in encoded:
             token_ids, learned = np.asarray(sequence.token_ids), np.asarray(sequence.learned)
-            if not isinstance(record.content, str) and len(token_ids) > self.time + self.shift:
+            if not isinstance(record.content, str) and len(token_ids) > self._time + self._shift:
                 lost += 1
-                token_ids, learned = token_ids[: self.time + self.shift], learned[: self.time + self.shift]
-            made += pieces(token_ids, learned, self.time, shift=self.shift, features=sequence.features)
-        self.truncated += lost
+                token_ids, learned = token_ids[: self._time + self._shift], learned[: self._time + self._shift]
+            made += pieces(token_ids, learned, self._time, shift=self._shift, features=sequence.features)
+        self._truncated += lost
         return made
 
     def _batch(self, rows: list[list[Piece]]) -> Batch:
-        shape = (self.rows, self.time)
+        shape = (self._rows, self._time)
         input_ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         targets, document_ids = np.full(shape, IGNORED, np.int64), np.full(shape, -1, np.int64)
         features: list[list[Feature]] = [[] for _ in rows]
@@ -326,7 +218,7 @@ class _Packer:
                 positions[place], document_ids[place] = np.arange(len(piece)), document
                 features[row] += [feature.moved(begin) for feature in piece.features]
                 begin += len(piece)
-        n_bytes = self.processor.tokenizer.n_bytes(targets[targets != IGNORED].tolist())
+        n_bytes = self._tokenizer.n_bytes(targets[targets != IGNORED].tolist())
         return Batch(
             input_ids=torch.from_numpy(input_ids),
             targets=torch.from_numpy(targets),
@@ -335,28 +227,3 @@ class _Packer:
             n_bytes=n_bytes,
             media=media_of(features),
         )
-
-
-def _restored(
-    specs: Sequence[DatasetSpec],
-    processor: Encoder,
-    rows: int,
-    time: int,
-    seed: int,
-    repeat: bool,
-    shift: bool,
-    shuffle: bool,
-    state: Mapping[str, Any],
-) -> _Packer:
-    """A packer in another process."""
-    packer = _Packer(specs, processor, rows, time, seed, repeat=repeat, shift=shift, shuffle=shuffle)
-    packer.load_state_dict(state)
-    return packer
-
-
-def _fingerprint(settings: list[Any], specs: Sequence[DatasetSpec], streams: Sequence[Stream]) -> str:
-    """A digest of all that decides which batches come: settings, mixture, and the files by name and size."""
-    mixture = [spec.model_dump(mode="json", exclude={"path", "max_bad", "media_folder"}) for spec in specs]
-    files = [[(Path(file.name).name, file.n_bytes) for file in stream.files] for stream in streams]
-    text = json.dumps([settings, mixture, files], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

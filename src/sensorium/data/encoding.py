@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorium.config import AugmentConfig
+from sensorium.data.mixture import Varied
 from sensorium.messages import Message, Text
 from sensorium.processing.media import Feature
 
@@ -36,7 +36,7 @@ class ByteCounter(Protocol):
         """UTF-8 bytes that token ids stand for."""
 
 
-class Encoder(Protocol):
+class Encoder(Varied, Protocol):
     """The part of a processor that batches need."""
 
     @property
@@ -48,9 +48,6 @@ class Encoder(Protocol):
 
     def encode_messages(self, messages: Sequence[Message], /) -> EncodedText:
         """One conversation."""
-
-    def augmented(self, settings: AugmentConfig, generator: np.random.Generator, /) -> Encoder:
-        """The same, but every picture and recording is varied by chance."""
 
 
 def fitted(encoder: Encoder, messages: Sequence[Message], longest: int) -> tuple[list[EncodedText], int]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.data.ahead import Ahead
+from sensorium.data.mixture import Mixture
 from sensorium.data.records import Record
+from sensorium.data.resumable import Now, Resumable
 from sensorium.data.spec import DatasetSpec
-from sensorium.data.streams import record_stream
 from sensorium.errors import DataError
-from sensorium.messages import Text
 from sensorium.nn.media import Media
 from sensorium.processing.media import Feature, media_of
 from sensorium.processing.processor import Processor
@@ -61,7 +59,7 @@ class _Pair:
     key: int
 
 
-class PairStream(Iterator[PairBatch]):
+class PairStream(Resumable[PairBatch]):
     """Batches of pairs from a weighted mixture of conversations, the same for the same seed, resumable to the bit.
 
     A conversation is a pair when it holds one picture or recording, and the assistant's last words are its text. A
@@ -95,45 +93,7 @@ class PairStream(Iterator[PairBatch]):
         prefetch: int = 2,
         workers: int = 0,
     ) -> None:
-        if not specs:
-            raise DataError("no data set is given (a mixture needs at least one)")
-        self._maker = _Maker(specs, processor, units, rows, seed, repeat, kind)
-        self._prefetch, self._workers = prefetch, workers
-        self._state = self._maker.state_dict()
-        self._waited = 0.0
-        self._ahead: Ahead[PairBatch] | None = None
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> PairBatch:
-        if self._ahead is None:
-            self._ahead = Ahead(self._maker.batches, self._prefetch, workers=self._workers)
-        batch, self._state = next(self._ahead)
-        return batch
-
-    @property
-    def waited(self) -> float:
-        """Seconds that the caller has spent waiting for batches."""
-        return self._waited + (self._ahead.waited if self._ahead is not None else 0.0)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The place after the last batch handed out, fit for JSON."""
-        return dict(self._state)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state. Raises `DataError` when it was saved over other data."""
-        self.close()
-        self._maker.load_state_dict(state)
-        self._state = dict(state)
-
-    def close(self) -> None:
-        """Stop making batches ahead."""
-        if self._ahead is not None:
-            self._ahead.close()
-            self._waited += self._ahead.waited
-            self._ahead = None
-            self._maker.load_state_dict(self._state)
+        super().__init__(_Maker(specs, processor, units, rows, seed, repeat, kind), prefetch, workers)
 
 
 class _Maker:
@@ -149,79 +109,33 @@ class _Maker:
         repeat: bool,
         kind: str | None,
     ) -> None:
-        self._settings = (tuple(specs), processor, units, rows, seed, repeat, kind)
-        self._processor, self._units, self._rows, self._kind = processor, units, rows, kind
-        self._specs, self._seed = specs, seed
-        self._weights = [spec.weight for spec in specs]
-        self._streams = [record_stream(spec, seed=(seed, index), repeat=repeat) for index, spec in enumerate(specs)]
-        self._drawn = [0] * len(specs)
-        self._live = [True] * len(specs)
-        self._fingerprint = self._digest(seed, repeat)
+        self._mixture = Mixture(specs, processor, (seed, rows, repeat, kind), seed=seed, repeat=repeat)
+        self._units, self._rows, self._kind = units, rows, kind
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (*self._settings, self.state_dict())
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self._fingerprint,
-            "streams": [stream.state_dict() for stream in self._streams],
-            "drawn": list(self._drawn),
-            "live": list(self._live),
-        }
+    def now(self) -> Now:
+        return {"cursor": self._mixture.state_dict(), "bad": self._mixture.bad}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if state.get("fingerprint") != self._fingerprint:
-            raise DataError(
-                "the saved place in the data belongs to other data or settings (files, mixture, seed, rows): "
-                "restore them, or begin a new run"
-            )
-        for stream, saved in zip(self._streams, state["streams"], strict=True):
-            stream.load_state_dict(saved)
-        self._drawn, self._live = list(state["drawn"]), list(state["live"])
+        self._mixture.load_state_dict(state)
 
-    def batches(self) -> Iterator[tuple[PairBatch, dict[str, Any]]]:
-        """Batches, each with the state after it."""
+    def batches(self) -> Iterator[tuple[PairBatch | None, Now]]:
+        """Batches, each with the now after it; None and the last of these at the end."""
         waiting: list[_Pair] = []
-        while (pair := self._next()) is not None:
-            waiting.append(pair)
+        while self._mixture.live:
+            waiting += self._mixture.draw(self._pairs, lambda _: 1)
             if len(waiting) == self._rows:
-                yield _batch(waiting), self.state_dict()
+                yield _batch(waiting), self.now()
                 waiting = []
         if waiting:
-            yield _batch(waiting), self.state_dict()
+            yield _batch(waiting), self.now()
+        yield None, self.now()
 
-    def _next(self) -> _Pair | None:
-        """The next pair of the data set that is furthest behind its share, None when all have ended."""
-        while any(self._live):
-            alive = [index for index, live in enumerate(self._live) if live]
-            index = min(alive, key=lambda index: self._drawn[index] / self._weights[index])
-            stream = self._streams[index]
-            try:
-                record = next(stream)
-            except StopIteration:
-                self._live[index] = False
-                continue
-            try:
-                pair = self._pair(record, self._processor_for(index))
-            except DataError as error:
-                stream.reject(record, str(error))
-                continue
-            self._drawn[index] += 1
-            return pair
-        return None
-
-    def _processor_for(self, index: int) -> Processor:
-        """The processor of a data set, by whose settings it may vary what it prepares."""
-        augment = self._specs[index].augment
-        if augment is None:
-            return self._processor
-        return self._processor.augmented(augment, np.random.default_rng([self._seed, index, self._drawn[index]]))
-
-    def _pair(self, record: Record, processor: Processor) -> _Pair:
+    def _pairs(self, record: Record, processor: Processor) -> list[_Pair]:
+        """The one pair that a record is. Raises `DataError` when it is none."""
         if isinstance(record.content, str):
             raise DataError("plain text is no pair: it needs a picture or recording with its text")
         replies = [message.text for message in record.content if message.role == "assistant"]
-        shown = [part for message in record.content for part in message.parts if not isinstance(part, Text)]
+        shown = record.media
         if len(shown) != 1 or not replies:
             raise DataError(
                 "a pair is one picture or recording and the words of a reply, not "
@@ -236,31 +150,7 @@ class _Maker:
         if not units:
             raise DataError("the text is empty")
         digest = hashlib.blake2b(np.asarray(units).tobytes(), digest_size=8).digest()
-        return _Pair(features[0], units, int.from_bytes(digest, "big") >> 1)
-
-    def _digest(self, seed: int, repeat: bool) -> str:
-        """Of all that decides which batches come: settings, mixture, and the files by name and size."""
-        moved = {"media_folder": None}
-        mixture = [spec.model_dump(mode="json", exclude={"path", "max_bad"}) | moved for spec in self._specs]
-        files = [(Path(file.name).name, file.n_bytes) for stream in self._streams for file in stream.files]
-        settings = [mixture, seed, self._rows, repeat, *files]
-        return hashlib.blake2b(repr(settings).encode(), digest_size=8).hexdigest()
-
-
-def _restored(
-    specs: Sequence[DatasetSpec],
-    processor: Processor,
-    units: Callable[[str], list[int]],
-    rows: int,
-    seed: int,
-    repeat: bool,
-    kind: str | None,
-    state: Mapping[str, Any],
-) -> _Maker:
-    """A maker in another process."""
-    maker = _Maker(specs, processor, units, rows, seed, repeat, kind)
-    maker.load_state_dict(state)
-    return maker
+        return [_Pair(features[0], units, int.from_bytes(digest, "big") >> 1)]
 
 
 def _batch(pairs: Sequence[_Pair]) -> PairBatch:

@@ -41,7 +41,7 @@ def send(sender: Connection, value: object) -> None:
     found: list[Tensor] = []
     sender.send(_outlined(value, found.append))
     for tensor in found:
-        sender.send_bytes(np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8))
+        sender.send_bytes(np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data)
 
 
 def received(receiver: Connection) -> Any:
@@ -74,7 +74,7 @@ def _filled(outline: Any, receiver: Connection) -> Any:
     """The value of an outline, its tensors received in order."""
     if isinstance(outline, _Numbers):
         numbers = np.empty(outline.shape, np.dtype(outline.dtype))
-        receiver.recv_bytes_into(numbers.reshape(-1).view(np.uint8))
+        receiver.recv_bytes_into(numbers.reshape(-1).view(np.uint8).data)
         return torch.from_numpy(numbers)
     if isinstance(outline, tuple | list):
         return type(outline)(_filled(inner, receiver) for inner in outline)
