@@ -8,6 +8,7 @@ shared library is loaded afresh for every utterance and unloaded after it, which
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import sys
 import threading
@@ -119,9 +120,8 @@ _INSTALL = "pip install 'sensorium[world]'"
 @cache
 def _installed() -> tuple[str, bytes]:
     """Paths of the library and of its data."""
-    loader: Any
     try:
-        import espeakng_loader as loader
+        loader: Any = importlib.import_module("espeakng_loader")
     except ImportError:
         raise ConfigError(f"speech of the generated world needs espeak-ng, of the extra world: {_INSTALL}") from None
     return loader.get_library_path(), loader.get_data_path().encode()
