@@ -307,6 +307,23 @@ def test_the_limit_on_pixels_is_ours_alone() -> None:
         load_image(Image(data=png_header(20_000, 20_000)), ImageConfig(max_pixels=300_000_000))
 
 
+@pytest.mark.parametrize("form", ["ICO", "ICNS"])
+def test_a_bomb_inside_another_file_is_refused_by_its_header(form: str) -> None:
+    inner, theirs = png_header(8_000, 8_000), PIL.Image.MAX_IMAGE_PIXELS
+    if form == "ICO":
+        whole = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(inner), 22) + inner
+    else:
+        whole = b"icns" + struct.pack(">I4sI", len(inner) + 16, b"icp4", len(inner) + 8) + inner
+    with pytest.raises(DataError, match="exceeds limit of 40000000 pixels"):
+        load_image(Image(data=whole), CONFIG)
+    assert theirs == PIL.Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize(("form", "side"), [("ICO", 32), ("ICNS", 1024)])  # Pillow writes every size of an ICNS
+def test_pictures_inside_another_file_are_read(form: str, side: int) -> None:
+    assert load_image(encoded(drawn(32, 32), form), CONFIG).size == (side, side)
+
+
 def test_the_limit_on_bytes_comes_before_reading(tmp_path: Path) -> None:
     part = encoded(drawn(30, 30))
     size = len(part.data)

@@ -9,6 +9,8 @@ import codecs
 import functools
 import math
 import struct
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple, TypeAlias
@@ -33,6 +35,9 @@ Values: TypeAlias = npt.NDArray[np.float32]
 _NOT_READ = {"EPS"}
 _DRAWINGS = (b"<svg", b"%!ps", b"%pdf")
 _NOT_THIS_FORMAT = (SyntaxError, IndexError, TypeError, struct.error)  # what Pillow's plugins say so with
+# Files of other formats are inside these, whose pictures only Pillow's own limit measures.
+_NESTED = {"BLP", "CUR", "ICNS", "ICO", "IPTC"}
+_pillows_limit = threading.Lock()
 _WHILE, _SAMPLED = 16, 32  # pixels along a line, and lines
 _REACH = 3.0  # pixels from which the widest filter, Lanczos, gathers
 
@@ -58,14 +63,15 @@ def load_image(part: Image, config: ImageConfig) -> PIL.Image.Image:
     """
     name = named(part)
     with open_media(part, config.max_bytes) as stream, _broken_pictures(name):
-        picture = _opened(stream)
+        picture = _opened(stream, config.max_pixels)
         if picture is None:
             raise DataError(f"{name} is no picture that can be read{_hint(stream)}")
         width, height = picture.size
         if width * height > config.max_pixels:
             limit = f"{config.max_pixels / 1e6:g} megapixels"
             raise DataError(f"{name}: image {width}x{height} exceeds {limit} (set max_pixels, or make it smaller)")
-        picture.load()
+        with _measured_within(picture.format, config.max_pixels):
+            picture.load()
         return to_rgb(upright(picture), config.background)
 
 
@@ -95,7 +101,7 @@ def _broken_pictures(name: str) -> Iterator[None]:
         raise DataError(f"{name} is no picture that can be read: {reason}") from None
 
 
-def _opened(stream: BinaryIO) -> PIL.ImageFile.ImageFile | None:
+def _opened(stream: BinaryIO, max_pixels: int) -> PIL.ImageFile.ImageFile | None:
     """Read a picture's header. The limit on pixels is ours alone, where `PIL.Image.open` has one for the process."""
     prefix = stream.read(16)
     tried: set[str] = set()
@@ -109,10 +115,26 @@ def _opened(stream: BinaryIO) -> PIL.ImageFile.ImageFile | None:
                 continue
             stream.seek(0)
             try:
-                return factory(stream, "")
+                with _measured_within(name, max_pixels):
+                    return factory(stream, "")
             except _NOT_THIS_FORMAT:
                 continue
     return None
+
+
+@contextmanager
+def _measured_within(format_: str | None, max_pixels: int) -> Iterator[None]:
+    """Lend Pillow our limit while it reads a format that holds files of others: it decodes them unasked."""
+    if format_ not in _NESTED:
+        yield
+        return
+    with _pillows_limit, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, max_pixels // 2  # it refuses twice as many
+        try:
+            yield
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = theirs
 
 
 def _hint(stream: BinaryIO) -> str:
