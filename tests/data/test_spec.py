@@ -57,6 +57,10 @@ def test_nothing_to_read_is_an_error(folder: Path, path: str, settings: dict[str
         ({"source": "tinystories", "path": "x"}, "a data set needs exactly one of source, path and world"),
         ({"path": "x", "format": "jsnl"}, r"unknown format 'jsnl' \(did you mean 'json"),
         ({"path": "x", "wieght": 2}, r"unknown key 'wieght' \(did you mean 'weight'\?\)"),
+        (
+            {"path": "x", "split": "validation", "augment": {"flip": 0.5}},
+            "augment varies what is trained on: leave it out of split: validation",
+        ),
         ({"path": "x", "weight": 0}, "weight = 0: Input should be greater than 0"),
         ({"path": "x", "split": "test"}, "split = 'test': Input should be 'all', 'train' or 'validation'"),
         ({"path": "x", "validation_fraction": 1}, "validation_fraction = 1: Input should be less than 1"),

@@ -10,11 +10,10 @@ from typing import Any
 
 from sensorium.data.files import MAX_LINE, open_bytes, read_text, skip_to
 from sensorium.data.records import Bad, Content, DataFile, Item, Position, Reader, Record, dialogue, text_content
-from sensorium.data.tables import TALKS, record_content
+from sensorium.data.tables import PAIRS, TALKS, record_content
 from sensorium.errors import DataError
 
 _STEP = 2**14  # bytes of plain text read at a time where no line ends
-_PAIRS = (("user", "assistant"), ("question", "answer"), ("prompt", "response"), ("source", "target"))
 SEPARATOR = "<|endoftext|>"
 
 
@@ -152,7 +151,7 @@ def _table_records(file: DataFile, delimiter: str) -> Iterator[Content | DataErr
         rows = csv.DictReader(text, delimiter=delimiter, strict=True)
         try:
             columns = list(rows.fieldnames or [])
-            kept = next((pair for pair in (("text",), *_PAIRS) if all(name in columns for name in pair)), None)
+            kept = next((pair for pair in (("text",), *PAIRS) if all(name in columns for name in pair)), None)
             if kept is None:
                 raise DataError(
                     f"{file.name} needs a header with 'text', or with 'user' and 'assistant' (it has {columns}; "

@@ -70,6 +70,8 @@ class DatasetSpec(Config):
             raise ValueError(f"a prompt names the unknown field {name!r}{nearest(name, FIELDS)}")
         if prompt_fields(self.answer) != {"text"}:
             raise ValueError(f"answer {self.answer!r} must say where the {{text}} goes, and name no other field")
+        if self.augment is not None and self.split == "validation":
+            raise ValueError("augment varies what is trained on: leave it out of split: validation")
         return self
 
     def _check_world(self) -> None:
