@@ -171,7 +171,7 @@ def test_what_waits_is_bounded_by_its_size(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 SCRIPT = """
-    import os, sys, time
+    import os, signal, sys, time
     import torch
     from sensorium.data.ahead import Ahead
 
@@ -180,6 +180,7 @@ SCRIPT = """
             yield torch.zeros(1000), {"process": os.getpid()}
 
     if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs would ignore it
         ahead = Ahead(endless, 2, workers=1)
         try:
             print(next(ahead)[1]["process"], flush=True)
