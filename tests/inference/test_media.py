@@ -145,6 +145,8 @@ def test_a_placeholder_without_its_feature_is_refused_before_the_first_delta(mak
     moved = replace(media, image_places=media.image_places - torch.tensor([0, 1, 0]))
     with pytest.raises(RequestError, match="at other positions"):
         engine.stream(ids, SamplingConfig(), media=moved)
+    with pytest.raises(RequestError, match="and features for 0"):
+        engine.embed(ids)
     with pytest.raises(RequestError, match="2 pictures for 0 places"):
         engine.logits(ids, Media(media.images))
     words = [5, 6, 7, 8] * 3

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sensorium.errors import RequestError
 from sensorium.nn.fusion import Branches
 from sensorium.nn.media import Media
 from sensorium.nn.omni import Omni
@@ -90,6 +91,21 @@ def test_rows_of_a_cache_may_be_repeated_left_out_and_given_more_room(fusion: st
     for row, words in zip(found, follow[[2, 0]], strict=True):
         expected = logprobs(model, torch.cat((ids, words[None]), dim=1), media)
         assert_near(row[0], expected[0, -1])
+
+
+@pytest.mark.parametrize("fusion", ["cross", "decision", "vote"])
+def test_a_cache_that_would_forget_a_picture_is_refused(fusion: str) -> None:
+    model = fusing.build(fusion)
+    ids, _, media = fusing.document(model.config, "wiwaw", 1)
+    time = ids.shape[1]
+    features = model.perceive(media, rows=1, time=time)
+    assert features is not None
+    caches = [model.new_cache(1, time)]
+    if fusion != "cross":
+        caches.append(model.new_cache(1, time, features.of(heard=True)))
+    for cache in caches:
+        with pytest.raises(RequestError, match="would forget them"):
+            model.hidden_states(ids, features, positions=torch.arange(time)[None], cache=cache)
 
 
 @fusions

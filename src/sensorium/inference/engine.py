@@ -125,6 +125,7 @@ class Engine:
         """
         ids = _whole_numbers(token_ids)
         self._check_tokens(ids)
+        self._check_media(ids, None)
         if self._model_config.embedder is not None:
             return _unit(self._decoder.text_vector(ids))
         return _unit(self._decoder.hidden_states(ids).mean(0))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sensorium.config import ModelConfig, TransformerConfig
 from sensorium.errors import ConfigError
 from sensorium.nn.attention import Attention, KVCache, Visibility
-from sensorium.nn.features import Features
+from sensorium.nn.features import Features, check_remembered
 from sensorium.nn.fusion import Fusion, States
 from sensorium.nn.init import draw_weights
 from sensorium.nn.linear import apply_linear
@@ -188,6 +188,8 @@ class CrossFusion(Fusion):
         memory = None
         if features is not None and len(features):
             memory = self._memory(features, order, positions, document_ids)
+        if cache is not None and not isinstance(cache, CrossCache):
+            check_remembered(features, ())
         if isinstance(cache, CrossCache):
             if cache.memory is not None:
                 memory = cache.memory if memory is None else cache.memory.followed_by(memory)

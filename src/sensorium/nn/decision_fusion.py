@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sensorium.config import ModelConfig, TransformerConfig
 from sensorium.nn.attention import KVCache
-from sensorium.nn.features import Features, shows
+from sensorium.nn.features import Features, check_remembered, shows
 from sensorium.nn.fusion import Branches, Fusion, States
 from sensorium.nn.transformer import Transformer
 
@@ -110,6 +110,9 @@ class DecisionFusion(Fusion):
     ) -> States:
         """See `Fusion.hidden_states`."""
         branches = cache.branches if isinstance(cache, BranchCache) else _branches(features)
+        if cache is not None:
+            held = branches if isinstance(cache, BranchCache) else ()
+            check_remembered(features, [branch for branch in held if branch is not None])
         if len(branches) == 1:
             alone: Tensor = decoder(
                 input_ids, positions=positions, document_ids=document_ids, padding=padding, cache=cache

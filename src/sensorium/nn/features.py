@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -101,6 +101,15 @@ def check_media(media: Media, config: ModelConfig, *, rows: int, time: int) -> N
     _check_lengths("picture", seen, (config.image_places() for _ in seen))
     _check_lengths("recording", heard, (config.audio_places(frames) for frames in media.audio_frames.tolist()))
     _check_inside([*seen, *heard], rows, time)
+
+
+def check_remembered(features: Features | None, kinds: Collection[bool]) -> None:
+    """Raise `RequestError` unless a cache remembers features of the kinds (`heard` or not) that are to be read."""
+    if features is not None and not set(features.heard.tolist()) <= set(kinds):
+        raise RequestError(
+            "the cache was made for a prompt without such pictures or recordings, and would forget them "
+            "(give new_cache the features of the whole prompt)"
+        )
 
 
 def shows(part: VisionConfig | SpeechConfig | None) -> bool:

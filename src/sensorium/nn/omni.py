@@ -195,7 +195,7 @@ class Omni(nn.Module):
             (batch, time, dim) after the final norm; in decision fusion those of each branch.
 
         Raises:
-            RequestError: more tokens than the context, or as `perceive`.
+            RequestError: more tokens than the context, as `perceive`, or features that the cache could not remember.
         """
         rows, time = input_ids.shape
         features = media if isinstance(media, Features) else self.perceive(media, rows=rows, time=time)
