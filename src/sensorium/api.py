@@ -17,7 +17,7 @@ from sensorium.errors import ConfigError, DataError, RequestError
 from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
 from sensorium.inference.engine import Engine
 from sensorium.messages import Audio, Delta, Done, Image, Message, Part, Text, TextDelta
-from sensorium.processing.media import media_of
+from sensorium.processing.media import Feature, media_of
 from sensorium.processing.processor import Processor
 from sensorium.processing.tokenizer import Tokenizer
 
@@ -178,13 +178,17 @@ class Model:
             for row in zip(found.indices.tolist(), found.values.tolist(), strict=True)
         ]
 
-    def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    def logits(self, token_ids: Sequence[int], features: Sequence[Feature] = ()) -> NDArray[np.float32]:
         """Scores of what follows each token: (time, vocab_size) float32.
 
+        Args:
+            token_ids: what is read.
+            features: the pictures and recordings whose placeholders are among the tokens, as the processor gives both.
+
         Raises:
-            RequestError: no tokens, unknown ones, or more than the model's context.
+            RequestError: no tokens, unknown ones, more than the model's context, or features that do not fit them.
         """
-        return self._engine.logits(token_ids)
+        return self._engine.logits(token_ids, media_of([features]) if features else None)
 
     def embed(self, part: str | Path | Part) -> NDArray[np.float32]:
         """A text, picture or recording as a vector of length 1, (dim,).

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorium.evaluation.metrics import bootstrap_interval, exact_match, proportion_interval, token_f1
+from sensorium.evaluation.metrics import (
+    bootstrap_interval,
+    character_errors,
+    exact_match,
+    proportion_interval,
+    token_f1,
+    word_errors,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +61,33 @@ def test_bootstrap_of_a_ratio() -> None:
         ("红色的猫", "红 色 的 猫。", 1, 1),
         ("红猫", "红色的猫", 0, 2 / 3),
         ("cat cat", "cat", 0, 2 / 3),
+        ("３ ７", "3 7", 1, 1),
+        ("3 7 1", "3 7", 0, 4 / 5),
+        ("７ 3", "3 7", 0, 1),
+        ("是的，", "是的。", 1, 1),
     ],
 )
 def test_answers_are_compared_by_their_words(answer: str, reference: str, exact: float, f1: float) -> None:
     assert exact_match(answer, reference) == exact
     assert token_f1(answer, reference) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "words", "characters"),
+    [
+        ("the cat sat", "The cat sat.", (0, 3), (0, 9)),
+        ("the cat", "the cat sat", (1, 3), (3, 9)),
+        ("a cat sat down", "the cat sat", (2, 3), (7, 9)),
+        ("", "the cat sat", (3, 3), (9, 9)),
+        ("it\u2019s Ben's", "It's bens!", (0, 2), (0, 7)),
+        ("今天下雪", "今天在下雨。", (1, 1), (2, 5)),
+        ("今天 在下雨", "今天在下雨", (2, 1), (0, 5)),
+        ("ＡＢＣ", "abc", (0, 1), (0, 3)),
+        ("something", "...", (1, 0), (9, 0)),
+    ],
+)
+def test_transcripts_are_compared_by_the_fewest_changes(
+    answer: str, reference: str, words: tuple[int, int], characters: tuple[int, int]
+) -> None:
+    assert word_errors(answer, reference) == words
+    assert character_errors(answer, reference) == characters

@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sensorium.data.world.source import World
+from sensorium.data.world.talk import Seen, Spoken
 from sensorium.errors import ConfigError
-from sensorium.evaluation.task import load_task, task_names
+from sensorium.evaluation.task import SUITES, load_task, load_tasks, task_names
 
 GOOD = {
     "description": "Questions",
@@ -25,6 +27,33 @@ def test_the_package_brings_its_tasks() -> None:
         assert all(spec.split == "validation" for spec in task.data)
 
 
+def test_every_task_of_the_package_is_of_a_suite() -> None:
+    found = {suite: [task.name for task in load_tasks(suite)] for suite in SUITES}
+    assert sorted(name for names in found.values() for name in names) == task_names()
+    assert found["text"] == ["bpb", "dialogue"]
+    assert found["world"] == ["caption", "detect", "dictation", "digits", "spoken_vqa", "vqa", "weather"]
+    assert {"aishell", "cifar10", "easy_vqa", "fsdd", "librispeech", "mnist", "noto_emoji"} <= set(found["real"])
+    assert [task.name for task in load_tasks("vqa")] == ["vqa"]
+    assert not set(SUITES) & set(task_names())
+
+
+@pytest.mark.parametrize("task", [*load_tasks("world"), *load_tasks("more")], ids=lambda task: task.name)
+def test_a_task_of_the_world_asks_as_much_in_each_language_and_says_what_it_takes(task) -> None:
+    assert [spec.world.languages for spec in task.data] == [("en",), ("zh",)]
+    assert task.limit >= 1000
+    assert "most_frequent" in task.baselines
+    assert ("text_only" in task.baselines) == bool(task.takes)
+    shown: set[str] = set()
+    for spec in task.data:
+        world = World(spec.world, spec.split)
+        for index in range(60):
+            talk = world.talk(index)
+            pieces = [type(piece) for turn in talk.turns for piece in turn.parts]
+            shown |= {{Seen: "image", Spoken: "audio"}[piece] for piece in pieces if piece is not str}
+            assert task.by is None or task.by in talk.facts
+    assert shown == set(task.takes)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -34,6 +63,10 @@ def test_the_package_brings_its_tasks() -> None:
         ({"baselines": ["randon"]}, "'randon' is no baseline of exact_match"),
         ({"metric": "likelihood", "parser": {"kind": "likelihood"}}, "metric = 'likelihood'"),
         ({"data": []}, "data"),
+        ({"metric": "box_iou"}, "metric box_iou scores by the facts of the generated world"),
+        ({"suite": "words"}, "suite = 'words'"),
+        ({"takes": ["smell"]}, "smell"),
+        ({"baselines": ["text-only"]}, "did you mean 'text_only'"),
         ({"prompts": {}}, "did you mean 'prompt'"),
         (
             {"metric": "bits_per_byte", "parser": {"kind": "likelihood"}, "baselines": ["xz"]},

@@ -13,9 +13,12 @@ from sensorium.data.records import Content
 from sensorium.data.spec import DatasetSpec
 from sensorium.data.streams import record_stream
 from sensorium.data.world.source import World
+from sensorium.data.world.talk import Talk
 from sensorium.errors import DataError
 from sensorium.evaluation.task import Prompt, Task
 from sensorium.messages import Message, Text
+
+_FRUITLESS = 100  # talks in a row without an answer in words, after which a world is not asked further
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,17 @@ def draw_examples(task: Task, *, limit: int | None, seed: int) -> list[Example]:
 def training_references(task: Task, *, most: int, seed: int) -> Iterator[tuple[str, str]]:
     """(language, reference) of at most so many examples of each data set, from what its split leaves for training.
 
-    A data set that is not divided gives none.
+    A data set that is not divided gives none. Nothing is drawn or spoken for it: the words are enough.
     """
     rng = np.random.default_rng(seed)
     for spec in task.data:
-        if spec.split == "validation":
-            train = spec.model_copy(update={"split": "train"})
-            examples = _examples(train, task.prompt, seed, rng, media=False)
-            yield from ((example.language, example.reference) for example in islice(examples, most))
+        train = spec.model_copy(update={"split": "train"})
+        if spec.world is not None:
+            talks = (talk for _, _, talk in islice(_talks(train, seed), most))
+            yield from ((talk.language, talk.answer) for talk in talks if talk.answer.strip())
+        elif spec.split == "validation":
+            examples = islice(_examples(train, task.prompt, seed, rng), most)
+            yield from ((example.language, example.reference) for example in examples)
 
 
 def _group(task: Task, spec: DatasetSpec, limit: int, seed: int, rng: np.random.Generator) -> Iterator[Example]:
@@ -76,28 +82,35 @@ def _group(task: Task, spec: DatasetSpec, limit: int, seed: int, rng: np.random.
     return examples
 
 
-def _examples(
-    spec: DatasetSpec, prompt: Prompt, seed: int, rng: np.random.Generator, *, media: bool = True
-) -> Iterator[Example]:
+def _examples(spec: DatasetSpec, prompt: Prompt, seed: int, rng: np.random.Generator) -> Iterator[Example]:
     """The examples of a data set in its order: endless for a world, once through for what is read."""
-    if spec.world is None:
-        records = record_stream(spec, seed=seed, repeat=False, media=media)
-        made = (_example(record.content, prompt, rng) for record in records)
-        return (example for example in made if example is not None)
-    return _world_examples(spec, prompt, seed, rng, media=media)
+    if spec.world is not None:
+        yield from _world_examples(spec, prompt, seed, rng)
+        return
+    for record in record_stream(spec, seed=seed, repeat=False):
+        example = _example(record.content, prompt, rng)
+        if example is not None:
+            yield example
 
 
-def _world_examples(
-    spec: DatasetSpec, prompt: Prompt, seed: int, rng: np.random.Generator, *, media: bool
-) -> Iterator[Example]:
-    """Each with its language and facts; another seed is another world of the same sort."""
+def _world_examples(spec: DatasetSpec, prompt: Prompt, seed: int, rng: np.random.Generator) -> Iterator[Example]:
+    """Each with its language and facts; ends where the world's talks have no answer in words."""
+    fruitless = 0
+    for index, world, talk in _talks(spec, seed):
+        example = _example(world.realise(talk, index), prompt, rng)
+        fruitless = 0 if example else fruitless + 1
+        if example is not None:
+            yield replace(example, language=talk.language, facts=talk.facts)
+        elif fruitless == _FRUITLESS:
+            return
+
+
+def _talks(spec: DatasetSpec, seed: int) -> Iterator[tuple[int, World, Talk]]:
+    """The talks of a world with their numbers; another seed is another world of the same sort."""
     assert spec.world is not None
     world = World(spec.world.model_copy(update={"seed": (spec.world.seed + seed) % 2**31}), spec.split)
     for index in islice(count(), spec.limit):
-        talk = world.talk(index)
-        example = _example(world.realise(talk, index, media=media), prompt, rng)
-        if example is not None:
-            yield replace(example, language=talk.language, facts=talk.facts)
+        yield index, world, world.talk(index)
 
 
 def _example(content: Content, prompt: Prompt, rng: np.random.Generator) -> Example | None:

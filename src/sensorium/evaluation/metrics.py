@@ -30,7 +30,10 @@ def token_f1(answer: str, reference: str) -> float:
 
 
 def word_errors(answer: str, reference: str) -> tuple[int, int]:
-    """Words replaced, left out and put in, by the fewest changes, and the reference's words (no case or punctuation)."""
+    """Words replaced, left out and put in, by the fewest changes, and the words of the reference.
+
+    Case, punctuation and width do not count, and an apostrophe parts no word.
+    """
     return _edits(_spoken(answer).split(), _spoken(reference).split())
 
 

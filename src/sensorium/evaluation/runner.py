@@ -184,7 +184,8 @@ def _answer(model: Model, example: Example, task: Task, usual: dict[str, str]) -
 def _result(task: Task, answered: Sequence[_Answered], seed: int) -> Result:
     lower = task.metric == "bits_per_byte" or (task.metric in METRICS and METRICS[task.metric].lower_is_better)
     by_language = _grouped(answered, lambda each: each.example.language)
-    by_fact = _grouped(answered, lambda each: str(each.example.facts.get(task.by))) if task.by else {}
+    fact = task.by
+    by_fact = _grouped(answered, lambda each: str(each.example.facts.get(fact))) if fact else {}
     also = {name: _ratio([each.also[name] for each in answered]) for name in answered[0].also}
     return Result(
         task.metric,

@@ -14,6 +14,7 @@ from sensorium.errors import RequestError
 from sensorium.evaluation.examples import Example
 from sensorium.evaluation.task import Parser
 from sensorium.messages import Message
+from sensorium.processing.media import Feature
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,16 @@ def reply_cost(model: Model, context: Sequence[Message], reply: str) -> Cost:
     template reads the conversation as lines of plain text.
 
     Raises:
-        RequestError: the model does not predict what comes next.
+        RequestError: the model does not predict what comes next, or a turn with a picture or recording alone exceeds
+            its context.
     """
-    prompt, whole = _reply_ids(model, context, reply)
+    start, whole, features = _reply_ids(model, context, reply)
     longest = model.config.decoder.max_positions
     turns = list(context)
     while len(whole) > longest and len(turns) > 1:
         turns.pop(1 if turns[0].role == "system" and len(turns) > 2 else 0)
-        prompt, whole = _reply_ids(model, turns, reply)
-    paid = _cost(model, whole, range(len(prompt), len(whole)))
+        start, whole, features = _reply_ids(model, turns, reply)
+    paid = _cost(model, whole, range(start, len(whole)), features)
     return Cost(paid.bits, len(reply.encode("utf-8")))
 
 
@@ -94,33 +96,38 @@ def read_answer(text: str, kind: str) -> str:
     return text
 
 
-def _reply_ids(model: Model, context: Sequence[Message], reply: str) -> tuple[list[int], list[int]]:
-    """Token ids of a conversation up to a reply, and with it."""
+def _reply_ids(model: Model, context: Sequence[Message], reply: str) -> tuple[int, list[int], tuple[Feature, ...]]:
+    """Where a reply to a conversation begins, the token ids of both, and the pictures and recordings among them."""
     processor = model.processor
     if processor.template is None:
         lines = "".join(f"{message.text}\n" for message in context)
         prompt: list[int] = processor.encode_prompt(lines).token_ids.tolist()
         end = model.tokenizer.eos_id
-        return prompt, [*prompt, *model.tokenizer.encode(reply), *([] if end is None else [end])]
-    prompt = processor.encode_messages(context, add_generation_prompt=True).token_ids.tolist()
+        return len(prompt), [*prompt, *model.tokenizer.encode(reply), *([] if end is None else [end])], ()
+    start = len(processor.encode_messages(context, add_generation_prompt=True).token_ids)
     sequence = processor.encode_messages([*context, Message.assistant(reply)])
     # What a template writes after the reply's end token is not the model's to say.
     last = int(np.flatnonzero(sequence.learned)[-1]) + 1 if sequence.learned.any() else len(sequence.token_ids)
-    return prompt, sequence.token_ids[:last].tolist()
+    return start, sequence.token_ids[:last].tolist(), sequence.features
 
 
-def _cost(model: Model, ids: Sequence[int], scored: Sequence[int]) -> Cost:
+def _cost(model: Model, ids: Sequence[int], scored: Sequence[int], features: Sequence[Feature] = ()) -> Cost:
     """Bits of the tokens at `scored` (ascending), each given what stands before it, and the bytes they stand for."""
     if not model.config.decoder.causal:
         raise RequestError(f"{model.name} reads both ways: it gives no probability to what comes next")
     context = model.config.decoder.max_positions
+    if features and len(ids) > context:
+        raise RequestError(
+            f"a reply and what is shown or played before it are {len(ids)} tokens, more than {model.name}'s "
+            f"context of {context} (leave the longest out)"
+        )
     nats = 0.0
     begin, left = 0, list(scored)
     while left:
         end = min(begin + context, len(ids))
         now = [index for index in left if index < end]
         if now:
-            nats -= float(_log_probabilities(model.logits(ids[begin:end]), ids, now, begin).sum())
+            nats -= float(_log_probabilities(model.logits(ids[begin:end], features), ids, now, begin).sum())
         left = left[len(now) :]
         begin += max(context // 2, 1)
     return Cost(nats / np.log(2), model.tokenizer.n_bytes([ids[index] for index in scored]))
