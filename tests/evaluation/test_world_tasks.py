@@ -81,9 +81,13 @@ def test_the_usual_answers_need_no_voice(name: str, monkeypatch: pytest.MonkeyPa
     assert all(reference for _, reference in shown)
 
 
-def test_a_world_without_answers_in_words_has_no_examples() -> None:
+def test_a_world_without_answers_in_words_has_no_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     task = load_task("vqa")
-    data = [spec.model_copy(update={"world": WorldSpec(kinds={"draw": 1.0}, size=16)}) for spec in task.data[:1]]
+    monkeypatch.setattr(World, "realise", lambda *_: ())
+    data = [
+        spec.model_copy(update={"world": WorldSpec(kinds={"draw": 1.0}, languages=("en",), size=16)})
+        for spec in task.data[:1]
+    ]
     with pytest.raises(DataError, match="the world of draw holds no example"):
         draw_examples(task.model_copy(update={"data": tuple(data)}), limit=2, seed=0)
 

@@ -70,27 +70,23 @@ def evaluate(
 
 
 def _print_table(report: Report) -> None:
+    """One row a task; below its name the metric (↓: less is better), below its score the 95% interval."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     languages = sorted({language for result in report.tasks.values() for language in result.languages})
-    table = Table(title=report.model, title_justify="left", title_style="bold")
-    numbers = ("score", *languages, "n")
-    for heading in ("task", "metric", "score", "95% interval", *languages, "n", "baselines"):
-        table.add_column(
-            heading, justify="right" if heading in numbers else "left", no_wrap=heading in ("score", "baselines", "n")
-        )
+    table = Table(title=report.model, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("task", "score", *languages, "n", "baselines"):
+        table.add_column(heading, justify="left" if heading in ("task", "baselines") else "right", no_wrap=True)
     for name, result in report.tasks.items():
         low, high = result.ci95
         each = [result.languages.get(language) for language in languages]
-        floor = "\n".join(f"{baseline} {score:.3f}" for baseline, score in result.baselines.items())
         table.add_row(
-            name,
-            f"{result.metric} ↓" if result.lower_is_better else result.metric,
-            f"{result.score:.3f}",
-            f"{low:.3f} to {high:.3f}",
+            f"{name}\n[dim]{result.metric}{' ↓' if result.lower_is_better else ''}[/dim]",
+            f"{result.score:.3f}\n[dim]{low:.3f} to {high:.3f}[/dim]",
             *("" if score is None else f"{score.score:.3f}" for score in each),
             str(result.n),
-            floor,
+            "\n".join(f"{baseline} {score:.3f}" for baseline, score in result.baselines.items()),
         )
     Console().print(table)
