@@ -250,7 +250,7 @@ def plot(results: Mapping[str, Mapping[str, Any]], chance: Mapping[str, float], 
     axes.set_ylim(0, 100)
     axes.set_ylabel("right answers, per cent")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=3, fontsize="small")
+    figure.legend(frameon=False, ncols=6, fontsize="small", loc="outside upper center")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 

@@ -10,7 +10,8 @@ before anything is timed. `ratio` is how many times as many conversations a seco
 
 Then a model with eyes and ears of the shipped one's size trains for some steps on pictures and speech that are drawn,
 spoken and prepared while it trains, by one process (`workers: 1`); `waited` is the share of the time of these steps
-that the trainer spends waiting for a batch, once those made before the first step are used up. The target is 0.05. Prints one JSON line.
+that the trainer spends waiting for a batch, once those made before the first step are used up. The target is 0.05.
+Prints one JSON line.
 """
 
 from __future__ import annotations
