@@ -20,6 +20,7 @@ from sensorium.config import (
 from sensorium.errors import RequestError
 from sensorium.nn.batch_norm import BatchNorm
 from sensorium.nn.encoders import SpeechEncoder, VisionEncoder, make_speech_encoder, make_vision_encoder
+from sensorium.nn.speech import by_length
 
 _VIT = {"image_size": 16, "patch_size": 4, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}
 _SPEECH = {"n_mels": 5, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "max_frames": 40}
@@ -161,6 +162,25 @@ def test_what_lies_beyond_a_recording_never_matters(name: str, frames: int) -> N
     torch.testing.assert_close(
         encoder.pooled(batch, lengths)[1], encoder.pooled(recording, lengths[1:2])[0], rtol=1e-4, atol=1e-5
     )
+
+
+def test_recordings_of_like_length_are_heard_together_and_come_back_in_order() -> None:
+    heard: list[list[int]] = []
+
+    def encode(audio: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        heard.append([audio.shape[2], *frames.tolist()])
+        return audio.transpose(1, 2), frames
+
+    audio, frames = noise(5, 2, 40), torch.tensor([5, 40, 0, 33, 6])
+    features, lengths = by_length(encode, audio, frames)
+    assert heard == [[40, 40, 33], [6, 5, 6], [1, 0]]
+    assert lengths.tolist() == frames.tolist()
+    for row, length in enumerate(frames.tolist()):
+        assert torch.equal(features[row, :length], audio[row, :, :length].T)
+    assert not features[0, 6:].any()
+    heard.clear()
+    assert by_length(encode, audio[:, :, :7], frames.clamp(4, 7))[0].shape == (5, 7, 2)
+    assert heard == [[7, 5, 7, 4, 7, 6]]
 
 
 @pytest.mark.parametrize("frames", [1, 6, 13, 21, 37])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,6 +39,32 @@ def pooled_mean(features: Tensor, lengths: Tensor) -> Tensor:
     """The mean over real features: (n, places, dim) and (n,) → (n, dim)."""
     real = real_places(lengths, features.shape[1])[..., None]
     return (features * real).sum(1) / lengths.clamp_min(1)[:, None]
+
+
+def by_length(
+    encode: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], audio: Tensor, frames: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What `encode` makes of recordings, those of like length together: a word need not wait for a chapter.
+
+    A group holds what is longer than half of its longest recording. All else being equal, features differ by rounding
+    only; beyond the real ones they are zeros.
+
+    Args:
+        encode: from (n, mels, frames) and (n,) real frames to (n, places, dim) and (n,) real places.
+        audio: (n, mels, frames) log-mel.
+        frames: (n,) real frames of each.
+    """
+    halvings = [max(audio.shape[2], 1).bit_length() - max(n, 1).bit_length() for n in frames.tolist()]
+    if len(set(halvings)) < 2:
+        return encode(audio, frames)
+    of, groups = torch.tensor(halvings, device=audio.device), []
+    for halving in sorted(set(halvings)):
+        rows = (of == halving).nonzero()[:, 0]
+        groups.append((rows, *encode(audio[rows, :, : max(int(frames[rows].max()), 1)], frames[rows])))
+    longest = max(features.shape[1] for _, features, _ in groups)
+    order = torch.cat([rows for rows, _, _ in groups]).argsort()
+    padded = [F.pad(features, (0, 0, 0, longest - features.shape[1])) for _, features, _ in groups]
+    return torch.cat(padded)[order], torch.cat([lengths for _, _, lengths in groups])[order]
 
 
 class SpeechStem(nn.Module):
@@ -90,6 +118,11 @@ class ConvSpeech(nn.Module):
             RequestError: another number of mels, or more frames than `max_frames`.
         """
         check_audio(audio, frames, self.config.n_mels, self.config.max_frames)
+        if audio.device.type != "cpu":  # counting lengths would wait for the device
+            return self._listen(audio, frames)
+        return by_length(self._listen, audio, frames)
+
+    def _listen(self, audio: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         x, lengths = self.stem(audio, frames)
         positions = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
         rotation = self.rotary(positions, x.dtype)
