@@ -97,6 +97,9 @@ def test_a_speaker_and_a_chapter_are_held_out() -> None:
     }
     assert {record.group for record in records("librispeech", split="validation")} == {"27-123349"}
     assert {record.group for record in records("librispeech", split="train")} == {"19-198", "26-495"}
+    mandarin = [{record.group for record in records("aishell", split=split)} for split in ("train", "validation")]
+    assert [len(groups) for groups in mandarin] == [11, 20]  # ten of AISHELL-3's speakers, and S0913 without a group
+    assert not mandarin[0] & mandarin[1]
 
 
 def test_globs_reach_recordings_in_an_archive() -> None:
@@ -105,7 +108,7 @@ def test_globs_reach_recordings_in_an_archive() -> None:
     assert len(wanted) == 5 * 20
 
 
-@pytest.mark.parametrize(("source", "fraction"), [("storybook_images", 0.1), ("easy_vqa", 0.05), ("noto_emoji", 0.1)])
+@pytest.mark.parametrize(("source", "fraction"), [("storybook_images", 0.3), ("easy_vqa", 0.05), ("noto_emoji", 0.1)])
 def test_no_story_and_no_picture_falls_on_both_sides(source: str, fraction: float) -> None:
     sides = []
     for split in ("train", "validation"):
@@ -114,6 +117,22 @@ def test_no_story_and_no_picture_falls_on_both_sides(source: str, fraction: floa
     train, validation = sides
     assert not train & validation
     assert fraction / 2 < len(validation) / (len(train) + len(validation)) < 2 * fraction
+
+
+def test_stories_that_share_a_picture_fall_on_one_side() -> None:
+    train, validation = (
+        records("storybook_images", split=split, validation_fraction=0.3) for split in ("train", "validation")
+    )
+    assert len(validation) == 374
+    assert not {record.media for record in train} & {record.media for record in validation}
+
+
+def test_all_that_is_asked_by_a_sentence_of_nlvr_falls_on_one_side() -> None:
+    train, validation = (records("nlvr", split=split, validation_fraction=0.35) for split in ("train", "validation"))
+    assert len(validation) == 355
+    assert not {turns(record)[0].casefold() for record in train} & {
+        turns(record)[0].casefold() for record in validation
+    }
 
 
 def test_what_may_not_train_shipped_weights_is_refused() -> None:
@@ -154,6 +173,27 @@ def test_rows_of_another_form_are_bad(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text('{"a": 1}')
     with pytest.raises(DataError, match=r"list\.json must hold a list, not dict"):
         read(file)
+
+
+def test_broken_pages_are_bad_and_join_no_stories(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for name, data in (("a", b"1"), ("b", b"1"), ("c", b"2"), ("d", b"3"), ("e", b"2")):
+        (tmp_path / "pictures" / f"{name}.jpg").write_bytes(data)
+    pages = [("a", "7"), ("b", "2"), ("c", "2"), ("d", "5"), ("e", "9"), ("lost", "5")]
+    lines = [f'{{"image": "{name}.jpg", "story": "{story}", "text": "Look!"}}' for name, story in pages]
+    lines += ["{", "3", '{"text": "Look!"}', "", '{"image": "d.jpg", "story": "5", "text": " "}']
+    (tmp_path / "pages.jsonl").write_text("\n".join(lines))
+    found = read(
+        DataFile(
+            tmp_path / "pages.jsonl",
+            "pages.jsonl",
+            "storybook_pages",
+            options={"media": "pictures", "prompt": "What does it tell?"},
+        )
+    )
+    groups = [item.group for item in found if isinstance(item, Record)]
+    assert groups == ["story 2", "story 2", "story 2", "story 5", "story 2"]  # 7, 2 and 9 lend each other pictures
+    assert [item.where for item in found if isinstance(item, Bad)] == [f"pages.jsonl:{line}" for line in (6, 7, 8, 9)]
 
 
 def test_names_of_another_form_are_bad(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from sensorium.data.asking import asked, shown
 from sensorium.data.files import read_text, read_whole
 from sensorium.data.folders import by_name, read_classes, read_metadata, shelf
-from sensorium.data.media_files import MediaPart, media_kind, media_part
+from sensorium.data.media_files import MediaPart, media_digest, media_kind, media_part
 from sensorium.data.readers import parse_json, whole, whole_json
 from sensorium.data.records import Bad, Content, DataFile, Item, Position, Reader, Record, text_content
 from sensorium.data.webdataset import read_webdataset
@@ -104,10 +104,46 @@ def _json_lines(make: _Make) -> Reader:
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
-def _storybook_page(page: Any, _: DataFile, __: Collection[str]) -> _Row | None:
-    if not page["text"].strip():
-        return None  # a page of pictures alone
-    return _Row(page["image"], text_content(page["text"]), group=f"story {page['story']}")
+def _storybook_pages(file: DataFile, names: Collection[str]) -> Iterator[_Row | DataError | None]:
+    """Pages of picture books. Splits keep together the stories that share a picture, directly or through others."""
+    lines = read_text(file.path, file.name).splitlines()
+    first = _first_stories(lines, file)
+
+    def page(line: str, _: DataFile, __: Collection[str]) -> _Row | None:
+        values = parse_json(line) if line.strip() else {"text": ""}
+        if not values["text"].strip():
+            return None  # a page of pictures alone
+        story = str(values["story"])
+        return _Row(values["image"], text_content(values["text"]), group=f"story {first.get(story, story)}")
+
+    return _rows_of(lines, page, file, names)
+
+
+def _first_stories(lines: Iterable[str], file: DataFile) -> dict[str, str]:
+    """For each story the least of those that it is joined to by pictures, which books lend each other.
+
+    What is broken joins nothing: it is named when its page is read.
+    """
+    above: dict[Any, Any] = {}  # a forest of stories and pictures, whose roots are the least stories
+
+    def root(node: Any) -> Any:
+        while above.setdefault(node, node) != node:
+            node = above[node]
+        return node
+
+    stories = set()
+    with shelf(file, file.folder / file.options["media"]) as found:
+        for line in lines:
+            try:
+                page = parse_json(line)
+                story, picture = str(page["story"]), media_digest(found.part(page["image"]))
+            except (DataError, LookupError, TypeError):
+                continue
+            stories.add(story)
+            roots = {root(story), root(picture)}
+            least = min(roots - {picture})
+            above.update(dict.fromkeys(roots, least))
+    return {story: root(story) for story in stories}
 
 
 def _emoji(entry: Any, _: DataFile, names: Collection[str]) -> _Row | None:
@@ -123,11 +159,15 @@ def _easy_question(row: Any, file: DataFile, _: Collection[str]) -> _Row:
 
 
 def _statement(item: Any, file: DataFile, _: Collection[str]) -> _Row:
-    """A sentence of NLVR that is true or false of its picture; the file's folder names the split."""
+    """A sentence of NLVR that is true or false of its picture; the file's folder names the split.
+
+    Splits keep a sentence's pictures together: it is true of half of them, so that some would tell of the others.
+    """
     split = file.path.parent.name
     name = f"{split}/images/{item['directory']}/{split}-{item['identifier']}-0.png"
     sentence = text_content(item["sentence"]).strip().rstrip(".")
-    return _Row(name, text_content(item["label"]), question=f"{sentence}. {file.options['prompt']}")
+    group = f"sentence {' '.join(sentence.casefold().split())}"
+    return _Row(name, text_content(item["label"]), question=f"{sentence}. {file.options['prompt']}", group=group)
 
 
 def _idx_pictures(file: DataFile) -> Iterator[Content | DataError]:
@@ -216,7 +256,7 @@ MEDIA_READERS: dict[str, Reader] = {
     "metadata": read_metadata,
     "transcripts": _listed(_transcripts),
     "ljspeech": _ljspeech,
-    "storybook_pages": _json_lines(_storybook_page),
+    "storybook_pages": _listed(_storybook_pages),
     "emoji": _json_list(_emoji),
     "easy_vqa": _json_list(_easy_question),
     "nlvr": _json_lines(_statement),
