@@ -161,7 +161,7 @@ def _easy_question(row: Any, file: DataFile, _: Collection[str]) -> _Row:
 def _statement(item: Any, file: DataFile, _: Collection[str]) -> _Row:
     """A sentence of NLVR that is true or false of its picture; the file's folder names the split.
 
-    Splits keep a sentence's pictures together: it is true of half of them, so that some would tell of the others.
+    Splits keep a sentence's pictures together: it is true of about half, so that some would tell of the others.
     """
     split = file.path.parent.name
     name = f"{split}/images/{item['directory']}/{split}-{item['identifier']}-0.png"
