@@ -83,7 +83,8 @@ def _senses(config: ModelConfig) -> dict[str, str]:
         height, width = vision.image.size
         shown = f"{config.image_places()} tokens each" if vision.projector is not None else "not shown to the decoder"
         tiles = ", in tiles" if vision.image.resize == "tiles" else ""
-        senses["eyes"] = f"{vision.encoder.kind}, pictures of {width}x{height} pixels{tiles}, {shown}"
+        grounds = ", words grounded in places" if vision.grounding else ""
+        senses["eyes"] = f"{vision.encoder.kind}, pictures of {width}x{height} pixels{tiles}, {shown}{grounds}"
     if speech is not None:
         seconds = speech.audio.window_seconds
         frames = round(seconds * speech.audio.sample_rate / speech.audio.hop)

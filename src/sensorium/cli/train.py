@@ -54,7 +54,7 @@ def train(
     from sensorium.train import train as run
 
     chatting = frozenset(stage.name for stage in plan.stages if stage.objective == "chat")
-    wordless = ("masked", "ctc", "contrastive")  # nothing can be sampled of them
+    wordless = ("masked", "ctc", "contrastive", "grounding")  # nothing can be sampled of them
     silent = frozenset(stage.name for stage in plan.stages if stage.objective in wordless)
     with told_downloads(), Watcher() as watcher:
         sampler = Sampler(tuple(prompts or ()), chatting, silent)

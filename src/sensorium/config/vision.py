@@ -164,12 +164,16 @@ VisionEncoderConfig: TypeAlias = Annotated[ViTConfig | ResNetConfig | PatchesCon
 
 
 class VisionConfig(Config):
-    """Eyes: how pictures are prepared, encoded and shown to the decoder. Without a projector they only embed."""
+    """Eyes: how pictures are prepared, encoded and shown to the decoder. Without a projector they only embed.
+
+    `grounding`: whether each feature also says, in the decoder's words, what stands at its place, and draws its box.
+    """
 
     image: ImageConfig = ImageConfig()
     encoder: VisionEncoderConfig
     projector: ProjectorConfig | None = ProjectorConfig()
     placeholder: PlaceholderConfig = PlaceholderConfig(token="<|image|>", begin="<|image_begin|>", end="<|image_end|>")
+    grounding: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -182,6 +186,8 @@ class VisionConfig(Config):
                 raise ValueError(f"factor {projector.factor} does not divide the encoder's grid of {self.encoder.grid}")
             if self.encoder.n_features != self.encoder.grid**2:
                 raise ValueError("pixel_shuffle needs features on a square: set drop_class")
+        if self.grounding and self.encoder.n_features != self.encoder.grid**2:
+            raise ValueError("grounding needs features on a square: set drop_class")
         return self
 
     @property

@@ -58,7 +58,7 @@ def load_vision(name_or_path: str | Path) -> tuple[VisionConfig, VisionEncoder]:
         model = load_pretrained(path).model
         if model.config.vision is None or model.vision is None:
             raise ConfigError(f"{path} is a model without eyes")
-        return model.config.vision.model_copy(update={"projector": None}), model.vision.encoder
+        return model.config.vision.model_copy(update={"projector": None, "grounding": False}), model.vision.encoder
     return _published_vision(path, raw, where)
 
 

@@ -149,6 +149,12 @@ class Tokenizer:
         width = max(2, len(str(n - 1)))
         return self._with([f"<loc{index:0{width}}>" for index in range(n)], special=False)
 
+    @property
+    def location_ids(self) -> list[int]:
+        """Ids of the tokens for places in a picture, in order; empty where there are none."""
+        found = (name for name in self._files.added if LOCATION.fullmatch(name))
+        return [int(self._files.added[name]["id"]) for name in sorted(found, key=lambda name: int(name[4:-1]))]
+
     def with_controls(self, names: Iterable[str]) -> Self:
         """The same with control tokens of these names; those it lacks become its last ids.
 

@@ -59,16 +59,16 @@ class Budget(Config):
         return float(getattr(self, self.unit))
 
 
-ObjectiveName = Literal["causal", "masked", "chat", "ctc", "contrastive"]
+ObjectiveName = Literal["causal", "masked", "chat", "ctc", "contrastive", "grounding"]
 
 
 class Auxiliary(Config):
     """A second objective of a stage: each batch of the first comes with one of this, whose mean loss weighs `weight`.
 
-    It counts in `rows` of its own, and is of pairs (`ctc`, `contrastive`).
+    It counts in `rows` of its own, and is of pairs (`ctc`, `contrastive`, `grounding`).
     """
 
-    objective: Literal["ctc", "contrastive"]
+    objective: Literal["ctc", "contrastive", "grounding"]
     data: Annotated[tuple[DatasetSpec, ...], Field(min_length=1)]
     rows: Positive = 16
     weight: PositiveFloat = 0.3
@@ -77,8 +77,9 @@ class Auxiliary(Config):
 class Stage(Config):
     """One objective on one mixture of data, with its optimiser and its budget.
 
-    A step reads `accumulate` batches of `rows` rows of `time` tokens, over all processes together. A row of `ctc` and
-    `contrastive` is one pair of a picture or recording and its text, of which at most `time` tokens are read.
+    A step reads `accumulate` batches of `rows` rows of `time` tokens, over all processes together. A row of `ctc`,
+    `contrastive` and `grounding` is one pair of a picture or recording and its text, of which the second reads at most
+    `time` tokens.
     """
 
     name: FolderName = ""

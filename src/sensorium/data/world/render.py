@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from sensorium.data.world import handwriting, sprites
 from sensorium.data.world.pen import Patch
-from sensorium.data.world.scene import Scene, Thing
+from sensorium.data.world.scene import Box, Scene, Thing
 from sensorium.data.world.sky import draw_sky
 from sensorium.data.world.things import BACKGROUNDS, COLOURS
 from sensorium.errors import ConfigError
@@ -31,6 +31,7 @@ _DETAILS: dict[str, Colour] = {
     "centre": (250, 226, 120),
     "drink": (112, 78, 60),
 }
+_FINE = 1024  # pixels along a side that boxes of digits are measured in
 _INKS: tuple[Colour, ...] = ((24, 26, 40), (30, 50, 110), (90, 28, 40), (20, 76, 60), (70, 60, 56))
 
 
@@ -152,17 +153,34 @@ def _mixed(colour: Colour, other: Colour, share: float) -> Colour:
 
 def _draw_digits(canvas: Image.Image, scene: Scene) -> None:
     """Write the digits in a row, each in its own handwriting, in one ink."""
+    ink, squares = _writing(scene, canvas.size)
+    for number, (x, y, side) in zip(scene.writing, squares, strict=True):
+        page = Image.fromarray(np.pad(handwriting.writing(number), 1)).resize((side, side), Image.Resampling.BICUBIC)
+        canvas.paste(ink, (x, y), page.point(_SHARPEN))
+
+
+def digit_boxes(scene: Scene) -> tuple[Box, ...]:
+    """Where each handwritten digit of a square picture stands, from left to right."""
+    _, squares = _writing(scene, (_FINE, _FINE))
+    return tuple(
+        (max(x, 0) / _FINE, max(y, 0) / _FINE, min(x + side, _FINE) / _FINE, min(y + side, _FINE) / _FINE)
+        for x, y, side in squares
+    )
+
+
+def _writing(scene: Scene, size: tuple[int, int]) -> tuple[Colour, list[tuple[int, int, int]]]:
+    """The ink of the digits, and the square of each: left, top and side in pixels."""
     rng = np.random.default_rng((scene.seed, 1))
     ink = _INKS[int(rng.integers(len(_INKS)))]
-    width, height = canvas.size
+    width, height = size
     cell = min(width / len(scene.digits), height * 0.8)
     start = (width - cell * len(scene.digits)) / 2
-    for index, (number, (grow, x, y)) in enumerate(zip(scene.writing, rng.random((len(scene.digits), 3)), strict=True)):
+    squares = []
+    for index, (grow, x, y) in enumerate(rng.random((len(scene.digits), 3))):
         side = round(cell * (1.0 + 0.2 * grow))
-        page = Image.fromarray(np.pad(handwriting.writing(number), 1)).resize((side, side), Image.Resampling.BICUBIC)
-        mask = page.point(_SHARPEN)
         free_x, free_y = cell - side, height - side
-        canvas.paste(ink, (round(start + index * cell + x * free_x), round((0.3 + 0.4 * y) * free_y)), mask)
+        squares.append((round(start + index * cell + x * free_x), round((0.3 + 0.4 * y) * free_y), side))
+    return ink, squares
 
 
 # A handwriting of 8x8 shades, enlarged, is a blur: a steeper slope makes strokes of it again, faint ones too.

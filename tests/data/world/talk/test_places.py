@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorium.data.world.talk import LANGUAGES, Seen, make_talk
+from sensorium.data.world.render import digit_boxes, render
+from sensorium.data.world.talk import LANGUAGES, Seen, lexicon, make_talk
 from sensorium.data.world.talk.places import BINS, location, read_boxes
 
 
@@ -58,3 +59,50 @@ def test_points_lie_within_their_box(language):
         assert x0 < x < x1
         assert y0 < y < y1
         assert talk.answer.endswith(location(x) + location(y))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_everything_shown_is_named_with_its_box(language, split):
+    shown = {"things": 0, "sky": 0, "digits": 0}
+    for talk in drawn("ground", language, split, n=200):
+        (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        truth = [(lexicon.coloured(thing.colour, thing.kind, language), *thing.box) for thing in scene.things]
+        shown["things"] += bool(truth)
+        if scene.digits:
+            truth += [(str(digit), *box) for digit, box in zip(scene.digits, digit_boxes(scene), strict=True)]
+            shown["digits"] += 1
+        if scene.weather is not None:
+            truth.append((lexicon.sky_phrase(scene.weather, scene.time, language), 0.0, 0.0, 1.0, 1.0))
+            shown["sky"] += 1
+        assert sorted(map(tuple, talk.facts["boxes"])) == sorted(truth)
+        read = [(name, *box) for name, *box in read_boxes(talk.answer)]
+        assert len(read) == len(truth)
+        for found, box in zip(read, talk.facts["boxes"], strict=True):
+            assert np.allclose(found[1:], box[1:], atol=0.5 / BINS + 1e-9)
+    assert all(shown.values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_outlines_name_things_by_kind_alone(language):
+    for talk in drawn("outline", language, n=100):
+        (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        assert [box[0] for box in read_boxes(talk.answer)] == [
+            thing.kind for thing in sorted(scene.things, key=lambda thing: thing.box)
+        ]
+
+
+def test_digits_stand_within_their_boxes():
+    for talk in drawn("ground", "en", n=150):
+        (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        if not scene.digits:
+            continue
+        pixels = render(scene, 64).astype(float)
+        paper = np.median(pixels.reshape(-1, 3), axis=0)
+        inked = np.abs(pixels - paper).max(2) > 120
+        held = np.zeros_like(inked)
+        for x0, y0, x1, y1 in np.array(digit_boxes(scene)) * 64:
+            held[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))] = True
+            assert inked[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))].any()
+        assert inked.any()
+        assert not (inked & ~held).any()

@@ -10,7 +10,7 @@ from sensorium.data.world.talk.chats import chat
 from sensorium.data.world.talk.fusing import FUSED
 from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa
 from sensorium.data.world.talk.making import draw, edit, speak
-from sensorium.data.world.talk.places import detect, point
+from sensorium.data.world.talk.places import detect, ground, outline, point
 from sensorium.data.world.talk.questions import vqa
 from sensorium.data.world.talk.quiz import quiz, shapes
 from sensorium.data.world.talk.refusals import refuse
@@ -31,6 +31,8 @@ KINDS: dict[str, Maker] = {
     "weather": weather,
     "detect": detect,
     "point": point,
+    "ground": ground,
+    "outline": outline,
     "dictation": dictation,
     "spoken_vqa": spoken_vqa,
     "digits": digits,

@@ -2,8 +2,13 @@
 
 A token names one of 64 bins of the picture's width or height. Several boxes stand from left to right.
 
-Facts of `detect`: `boxes` (a list of [kind, x0, y0, x1, y1] in 0..1), `answer`. Of `point`: `kind`, `point` ([x, y]),
-`box` ([x0, y0, x1, y1]), `answer`.
+`ground` names all that a picture shows, more fully than `detect`: things with their colours, each handwritten digit,
+and the sky as a whole: `red apple<loc03><loc10><loc20><loc31>; rainy night<loc00><loc00><loc63><loc63>`.
+
+`outline` boxes all things by their kinds.
+
+Facts of `detect`, `ground` and `outline`: `boxes` (a list of [name, x0, y0, x1, y1] in 0..1; a kind in `detect`),
+`answer`. Of `point`: `kind`, `point` ([x, y]), `box` ([x0, y0, x1, y1]), `answer`.
 """
 
 from __future__ import annotations
@@ -11,7 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sensorium.data.world.scene import Thing
+from sensorium.data.world.render import digit_boxes
+from sensorium.data.world.scene import Box, Scene, Thing
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.questions import absent_pair, single_things
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown
@@ -77,6 +83,23 @@ POINT = Phrases(
     ),
     openings=REQUESTS,
 )
+GROUND = Phrases(
+    en=(
+        "name everything with its box.",
+        "say what is where, with boxes.",
+        "box and name all that you see.",
+        "give every thing its name and its box.",
+        "name and locate all that is in the picture.",
+    ),
+    zh=(
+        "说出所有内容和它们的方框。",
+        "用方框说明什么在哪里。",
+        "把看到的都框出来并说出名字。",
+        "给出每样东西的名字和方框。",
+        "说出并定位图里的一切。",
+    ),
+    openings=REQUESTS,
+)
 _BOX = re.compile(r"([^;<>]+?)" + r"<loc(\d\d)>" * 4)
 _POINT = re.compile(r"([^;<>]+?)" + r"<loc(\d\d)>" * 2 + "(?!<loc)")
 
@@ -135,6 +158,33 @@ def detect(setting: Setting) -> Talk:
     boxes = [[other.kind, *other.box] for other in sorted(found, key=lambda other: other.box)]
     pieces = setting.arranged(*shown(scene, setting.say(DETECT, things=names)))
     return setting.talk("detect", pieces, answer, {"boxes": boxes, "answer": answer})
+
+
+def ground(setting: Setting) -> Talk:
+    """A picture and a request to name all that it shows, each with its box."""
+    theme = setting.dice.choices(("things", "mixed", "sky", "digits"), (0.6, 0.2, 0.05, 0.15))[0]
+    scene, language = setting.scene(theme), setting.language
+    named = [(lexicon.coloured(thing.colour, thing.kind, language), thing.box) for thing in scene.things]
+    if scene.digits:
+        named += zip(map(str, scene.digits), digit_boxes(scene), strict=True)
+    named.sort(key=lambda each: each[1])
+    if scene.weather is not None and scene.time is not None:
+        named.append((lexicon.sky_phrase(scene.weather, scene.time, language), (0.0, 0.0, 1.0, 1.0)))
+    return _named(setting, "ground", scene, setting.say(GROUND), named)
+
+
+def outline(setting: Setting) -> Talk:
+    """A picture of things and a request to box all of them by their kinds: right whatever becomes of the colours."""
+    scene = setting.scene("things")
+    things = sorted(scene.things, key=lambda thing: thing.box)
+    named = [(lexicon.noun(thing.kind, setting.language), thing.box) for thing in things]
+    return _named(setting, "outline", scene, setting.say(DETECT, things=EVERYTHING[setting.language]), named)
+
+
+def _named(setting: Setting, kind: str, scene: Scene, asked: str, named: Sequence[tuple[str, Box]]) -> Talk:
+    answer = "; ".join(name + "".join(map(location, box)) for name, box in named)
+    facts = {"boxes": [[name, *box] for name, box in named], "answer": answer}
+    return setting.talk(kind, setting.arranged(*shown(scene, asked)), answer, facts)
 
 
 def point(setting: Setting) -> Talk:
