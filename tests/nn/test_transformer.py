@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from sensorium.config import TransformerConfig
 from sensorium.errors import RequestError
-from sensorium.nn.attention import KVCache
+from sensorium.nn.attention import Attention, KVCache, Visibility
 from sensorium.nn.transformer import Transformer
 
 BASE: dict[str, Any] = {"vocab_size": 61, "dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48, "max_positions": 64}
@@ -348,6 +349,36 @@ def test_operations_count_the_keys_that_are_seen(window: int | None, causal: boo
     blind = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear))
     attention = model.flops_per_token(time, training=False) - 2 * blind
     assert attention == pytest.approx(3 * 4 * 32 * seen / time)
+
+
+@pytest.mark.parametrize("documents", [None, [0] * 7 + [1] * 9])
+def test_attention_learns_in_float32_on_a_cpu_whatever_the_products_are_in(documents: list[int] | None) -> None:
+    attention = Attention(TransformerConfig.parse(BASE, "test"), 0)
+    hidden = torch.randn(1, 16, 32)
+    ids = None if documents is None else torch.tensor([documents])
+    visible = Visibility(causal=True, lengths=None if ids is None else (7, 9))
+    seen: list[torch.dtype] = []
+
+    def watched(*args: Tensor, **settings: Any) -> Tensor:
+        seen.append(args[0].dtype)
+        assert not torch.is_autocast_enabled("cpu")
+        return attend(*args, **settings)
+
+    attend = F.scaled_dot_product_attention
+    with pytest.MonkeyPatch.context() as patch, torch.autocast("cpu", torch.bfloat16):
+        patch.setattr(F, "scaled_dot_product_attention", watched)
+        half = attention(hidden, torch.arange(16)[None], None, visible)
+    half.float().pow(2).sum().backward()
+    assert half.dtype == torch.bfloat16
+    assert set(seen) == {torch.float32}
+    learned = [weight.grad.clone() for weight in attention.parameters() if weight.grad is not None]
+    attention.zero_grad()
+    full = attention(hidden, torch.arange(16)[None], None, visible)
+    full.pow(2).sum().backward()
+    assert torch.allclose(half.float(), full, atol=0.03, rtol=0.03)
+    for ours, weight in zip(learned, attention.parameters(), strict=True):
+        assert weight.grad is not None
+        assert F.cosine_similarity(ours.flatten(), weight.grad.flatten(), dim=0) > 0.999
 
 
 def test_an_autocast_free_half_precision_model_answers() -> None:
