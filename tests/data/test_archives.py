@@ -98,6 +98,7 @@ def test_a_shard_resumes_at_any_sample(tmp_path: Path, compress: Any, format_: i
 
 def test_a_shard_that_the_webdataset_library_wrote(tmp_path: Path) -> None:
     import webdataset
+
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as sink:
         sink.write({"__key__": "one", "jpg": PNG, "txt": "A cat.", "json": {"width": 3}})
         sink.write({"__key__": "two", "png": PNG, "cls": 4})

@@ -164,6 +164,7 @@ def test_an_arrow_file_cut_anywhere_is_an_error_or_shorter(tmp_path: Path) -> No
 
 def test_a_folder_that_datasets_saved_is_read_as_it_is(tmp_path: Path) -> None:
     import datasets
+
     pictures = []
     for index, name in enumerate(("a.png", "b.png")):
         PIL.Image.new("RGB", (4, 4), (index, 0, 0)).save(tmp_path / name)
