@@ -60,6 +60,11 @@ def test_export_and_import_come_round(cli, talker: Path, tmp_path: Path) -> None
     assert back.chat("Bye.", temperature=0.0).text == "See you soon."
 
 
+def test_export_says_what_stays_behind(cli, onlooker: Path, talker: Path, tmp_path: Path) -> None:
+    assert "only the decoder is written: vision, speech" in cli("export", onlooker, tmp_path / "hf").err
+    assert cli("export", talker, tmp_path / "blind").err == ""
+
+
 def test_export_as_our_own_folder(cli, talker: Path, tmp_path: Path) -> None:
     assert cli("export", talker, tmp_path / "own", "--format", "safetensors").code == 0
     ids = [5, 40, 7]

@@ -41,7 +41,7 @@ def export_model(
         Format, typer.Option("--format", help="hf: for transformers; safetensors: a model folder of this project.")
     ] = "hf",
 ) -> None:
-    """Write a model for other programs to load.
+    """Write a model for other programs to load; of one that sees or hears, hf takes the decoder alone.
 
     Examples:
     ```sh
@@ -55,6 +55,9 @@ def export_model(
     pretrained = load_pretrained(model)
     if to == "hf":
         export_hf(pretrained, destination)
+        behind = [name for name in ("vision", "speech", "embedder") if getattr(pretrained.config, name) is not None]
+        if behind:
+            typer.echo(f"only the decoder is written: {', '.join(behind)} are of no published family", err=True)
     else:
         save_pretrained(pretrained, destination)
     typer.echo(destination)
