@@ -61,7 +61,7 @@ def test_export_and_import_come_round(cli, talker: Path, tmp_path: Path) -> None
 
 
 def test_export_says_what_stays_behind(cli, onlooker: Path, talker: Path, tmp_path: Path) -> None:
-    assert "only the decoder is written: vision, speech" in cli("export", onlooker, tmp_path / "hf").err
+    assert "only the decoder is written; left behind: vision, speech" in cli("export", onlooker, tmp_path / "hf").err
     assert cli("export", talker, tmp_path / "blind").err == ""
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 from media_parts import picture, tone
 
 from sensorium.messages import Audio, Image, Message
@@ -22,6 +25,9 @@ EARS: dict[str, Any] = {
     "encoder": {"kind": "conv", "n_mels": 16, "max_frames": 100, "strides": [2, 2], **_BLOCKS},
     "ctc": True,
 }
+SEEING: dict[str, Any] = {**EYES, "grounding": True}  # two places along a side
+BINS = 16  # location tokens
+INKS = {"r": (230, 20, 20), "g": (20, 200, 20), "b": (30, 30, 230), "y": (240, 220, 30)}
 PARTS: dict[str, Any] = {"vision": EYES, "speech": EARS, "embedder": {"dim": 12}}
 
 
@@ -43,3 +49,24 @@ def pairs_file(path: Path, pairs: Sequence[tuple[Image | Audio, str]]) -> dict[s
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {"path": str(path), "format": "jsonl"}
+
+
+def boxed(name: str, *bins: int) -> str:
+    return name + "".join(f"<loc{bin_:02d}>" for bin_ in bins)
+
+
+def quarters(index: int) -> tuple[Image, str]:
+    """A picture of four colours, one of them white and not named, and the boxes of the others."""
+    rng = np.random.default_rng(index)
+    names = [*rng.permutation(list(INKS))[:3], "white"]
+    pixels = np.full((16, 16, 3), 255, dtype=np.uint8)
+    places = rng.permutation(4)
+    replies = []
+    for name, place in zip(names, places, strict=True):
+        y, x = 8 * (place // 2), 8 * (place % 2)
+        if name != "white":
+            pixels[y : y + 8, x : x + 8] = INKS[name]
+            replies.append(boxed(name, x, y, x + 7, y + 7))
+    stream = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(stream, "PNG")
+    return Image(data=stream.getvalue()), "; ".join(replies)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from pairing import PARTS, pairs_file, played, shown
+from pairing import BINS, PARTS, SEEING, pairs_file, played, quarters, shown
 from safetensors.torch import load_file
 
 from sensorium.errors import ConfigError
@@ -165,6 +165,10 @@ def test_two_processes_compare_and_spell_pairs_as_one_does(
     both = pairs_file(tmp_path / "both.jsonl", [(shown, played)[index % 5 == 0](index) for index in range(25)])
     few = pairs_file(tmp_path / "few.jsonl", [shown(index) for index in range(6)])
     few_heard = pairs_file(tmp_path / "few_heard.jsonl", [played(index) for index in range(6)])
+    boxes = pairs_file(tmp_path / "boxes.jsonl", [quarters(index) for index in range(9)])
+    few_boxes = pairs_file(tmp_path / "few_boxes.jsonl", [quarters(index) for index in range(6)])
+    tokenizer = {"vocab_size": 320, "locations": BINS, "data": [{"path": str(tmp_path / "corpus.txt")}]}
+    grounded = {"vision": SEEING, "tokenizer": tokenizer}
     settings: dict[str, dict[str, Any]] = {
         "clip": {"objective": "contrastive", "data": [seen], "validation": [few]},
         "frozen": {
@@ -179,6 +183,15 @@ def test_two_processes_compare_and_spell_pairs_as_one_does(
             "embedder": {"dim": 12, "logit_bias": True},
             "data": [seen],
             "validation": [few],
+        },
+        "grounding": {"objective": "grounding", "data": [boxes], "validation": [few_boxes], **grounded},
+        "beside": {
+            "objective": "chat",
+            "data": [both],
+            "validation": [few],
+            "time": 64,
+            "auxiliary": {"objective": "grounding", "data": [boxes], "rows": 3, "weight": 0.5},
+            **grounded,
         },
         "ctc": {"objective": "ctc", "data": [heard], "validation": [few_heard]},
         "mixed": {

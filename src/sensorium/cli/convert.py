@@ -55,9 +55,9 @@ def export_model(
     pretrained = load_pretrained(model)
     if to == "hf":
         export_hf(pretrained, destination)
-        behind = [name for name in ("vision", "speech", "embedder") if getattr(pretrained.config, name) is not None]
+        behind = [part for part in pretrained.model.n_parameters() if part != "decoder"]
         if behind:
-            typer.echo(f"only the decoder is written: {', '.join(behind)} are of no published family", err=True)
+            typer.echo(f"only the decoder is written; left behind: {', '.join(behind)}", err=True)
     else:
         save_pretrained(pretrained, destination)
     typer.echo(destination)

@@ -188,6 +188,8 @@ class VisionConfig(Config):
                 raise ValueError("pixel_shuffle needs features on a square: set drop_class")
         if self.grounding and self.encoder.n_features != self.encoder.grid**2:
             raise ValueError("grounding needs features on a square: set drop_class")
+        if self.grounding and self.image.resize != "stretch":
+            raise ValueError(f"grounding needs whole pictures, and {self.image.resize!r} moves boxes: set stretch")
         return self
 
     @property

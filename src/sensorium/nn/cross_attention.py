@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sensorium.nn.attention import learn_in_float32
 from sensorium.nn.linear import apply_linear
 
 
@@ -22,11 +25,11 @@ class CrossAttention(nn.Module):
     def forward(self, queries: Tensor, context: Tensor, real: Tensor | None = None) -> Tensor:
         """Attend to the places of the context that are `real` (n, places), or to all of them."""
         mask = None if real is None else real[:, None, None, :]  # (n, 1, 1, places)
-        attended = F.scaled_dot_product_attention(
+        attended = learn_in_float32(
+            partial(F.scaled_dot_product_attention, attn_mask=mask),
             self._heads(apply_linear(self.q, queries)),
             self._heads(apply_linear(self.k, context)),
             self._heads(apply_linear(self.v, context)),
-            attn_mask=mask,
         )  # (n, heads, queries, head size)
         return apply_linear(self.o, attended.transpose(1, 2).flatten(2))
 

@@ -14,6 +14,7 @@ from sensorium.nn.embedder import Embedder
 from sensorium.nn.encoders import make_speech_encoder, make_vision_encoder
 from sensorium.nn.features import Features, check_media, joined, placed
 from sensorium.nn.fusion import Fusion, JointFusion, States
+from sensorium.nn.grounding import Grounding
 from sensorium.nn.init import draw_weights
 from sensorium.nn.linear import apply_linear
 from sensorium.nn.media import Media
@@ -25,11 +26,7 @@ CTC_CLASSES = 257  # blank, and a class per byte
 
 
 class Eyes(nn.Module):
-    """An encoder of pictures, a projector to the decoder's width where it is shown them, and a map that grounds words.
-
-    That map gives of each feature a vector that the embeddings of fitting words agree with, the score of no word at
-    all, and four numbers of a box.
-    """
+    """An encoder of pictures, a projector to the decoder's width where it is shown them, and a head for `grounding`."""
 
     def __init__(self, config: VisionConfig, dim: int) -> None:
         super().__init__()
@@ -40,15 +37,13 @@ class Eyes(nn.Module):
             if config.projector is not None
             else None
         )
-        self.grounding = nn.Linear(encoder.dim, dim + 5) if config.grounding else None
+        self.grounding = Grounding(encoder.dim, dim, encoder.grid) if config.grounding else None
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw fresh weights."""
-        for part in (self.encoder, self.projector):
+        for part in (self.encoder, self.projector, self.grounding):
             if part is not None:
                 part.reset_parameters(generator)
-        if self.grounding is not None:
-            draw_weights(self.grounding, generator)
 
 
 class Ears(nn.Module):
@@ -157,15 +152,15 @@ class Omni(nn.Module):
         return apply_linear(self.speech.ctc, features), lengths
 
     def ground(self, images: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """What stands where in pictures, (n, 3, height, width): which of the words, and in which box.
+        """What stands where in pictures: which of some words, and in which box. For `grounding` stages to learn by.
 
         Args:
-            images: the pictures.
-            words: (w,) token ids to choose from.
+            images: (n, 3, height, width).
+            words: (w,) ids of the tokens to choose from.
 
         Returns:
             Scores (n, places, 1 + w), those of nothing first, places row by row; boxes (n, places, 4), x0, y0, x1 and
-            y1 in 0..1 of the picture's width and height.
+            y1 in 0..1 of the picture's width and height; both float32.
 
         Raises:
             RequestError: the model's eyes do not ground words, or pictures of another size.
@@ -173,15 +168,8 @@ class Omni(nn.Module):
         if self.vision is None or self.vision.grounding is None:
             raise RequestError("this model does not tell what stands where in a picture (config: vision.grounding)")
         features = self.vision.encoder(images.to(self.device, self.dtype))
-        told = apply_linear(self.vision.grounding, features)
-        meant, nothing, edges = told[..., :-5], told[..., -5:-4], told[..., -4:]
-        scores = meant @ self.decoder.embeddings.token.weight[words].T.to(meant.dtype)
-        grid = self.vision.encoder.config.grid
-        along = (torch.arange(grid, device=images.device) + 0.5) / grid
-        y, x = torch.meshgrid(along, along, indexing="ij")
-        centres = torch.stack((x, y, x, y), -1).flatten(0, 1)  # (places, 4)
-        outward = edges.new_tensor((-1.0, -1.0, 1.0, 1.0)) / grid
-        return torch.cat((nothing, scores), -1), centres.to(edges) + outward * edges
+        told: tuple[Tensor, Tensor] = self.vision.grounding(features, self.decoder.embeddings.token.weight[words])
+        return told
 
     def perceive(self, media: Media | None, *, rows: int, time: int) -> Features | None:
         """Run the encoders over what a batch of `rows` sequences of `time` tokens shows and says; None for nothing.

@@ -145,7 +145,12 @@ class Tokenizer:
         """The same with `n` tokens for places in a picture, `<loc00>`, `<loc01>` and so on, as its last ids.
 
         They are plain text, of one token each: a user's words and a model's may hold them.
+
+        Raises:
+            ConfigError: it has another number of them already.
         """
+        if n and len(self.location_ids) not in (0, n):
+            raise ConfigError(f"the tokenizer has {len(self.location_ids)} location tokens already, not {n}")
         width = max(2, len(str(n - 1)))
         return self._with([f"<loc{index:0{width}}>" for index in range(n)], special=False)
 

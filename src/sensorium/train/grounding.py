@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,36 +15,49 @@ from sensorium.data.spec import DatasetSpec
 from sensorium.errors import ConfigError, DataError
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
+from sensorium.processing.seal import LOCATION
 from sensorium.train.pairs import media_flops
 from sensorium.train.recipe import Stage
 
+_EDGES = 4
 _NOTHING = -1
+_MOVING = ("flip", "flip_rows", "rotation")
 
 
 @dataclass(frozen=True)
 class GroundedBatch(PairBatch):
-    """Pictures with their boxes in words, and all words of the batch to choose from, whoever works on which rows.
+    """Pictures, and what each of their places is to say.
 
     Attributes:
-        words: (w,) int64 token ids, in order.
+        words: (w,) int64 token ids to choose from: all that the batch names, whoever works on which of its rows.
+        owners: (rows, places) int64 number of the box in its row that a place belongs to, -1 for none.
+        shares: (rows, boxes, w) float32 shares of the words in each name.
+        edges: (rows, boxes, 4) float32 x0, y0, x1, y1 in 0..1.
     """
 
     words: Tensor
+    owners: Tensor
+    shares: Tensor
+    edges: Tensor
 
     def to(self, device: torch.device | str) -> GroundedBatch:
         """The same batch on a device."""
-        pairs = super().to(device)
-        return GroundedBatch(pairs.media, pairs.texts, pairs.keys, self.words.to(device))
+        tensors = {name: getattr(self, name).to(device) for name in ("texts", "keys", "words", *_BY_ROW)}
+        return replace(self, media=self.media.to(device), **tensors)
 
     def rows_of(self, rank: int, world: int) -> GroundedBatch:
         """The rows `rank::world`, with the words of all."""
         pairs = super().rows_of(rank, world)
-        return GroundedBatch(pairs.media, pairs.texts, pairs.keys, self.words)
+        rows = {name: getattr(self, name)[rank::world] for name in _BY_ROW}
+        return replace(self, media=pairs.media, texts=pairs.texts, keys=pairs.keys, **rows)
+
+
+_BY_ROW = ("owners", "shares", "edges")
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """A named box of a reply: the tokens of its name, and x0, y0, x1, y1 in 0..1 of the picture's width and height."""
+class NamedBox:
+    """A box of a reply: the tokens of its name, and x0, y0, x1, y1 in 0..1 of the picture's width and height."""
 
     name: tuple[int, ...]
     edges: tuple[float, float, float, float]
@@ -68,48 +81,58 @@ class BoxReader:
         """The tokens of a reply, a blank before it, so that a word is the same first as later.
 
         Raises:
-            DataError: it names no box, or one that has no name or is inside out.
+            DataError: it names no box, or one without a name, with less or more than four edges, or inside out.
         """
         ids: list[int] = self._processor.encode_text(" " + reply).token_ids.tolist()
+        spelled, known = len(LOCATION.findall(reply)), sum(token in self._bins for token in ids)
+        if spelled != known:
+            raise DataError(f"{reply!r} has {spelled} locations, of which the tokenizer knows {known}")
         if not self.boxes(ids):
             raise DataError(f"no box in {reply!r}: grounding needs a name with its four location tokens")
         return ids
 
-    def boxes(self, ids: Iterable[int]) -> list[Box]:
-        """The boxes that tokens name. Raises `DataError` for one that has no name or is inside out."""
-        found: list[Box] = []
+    def boxes(self, ids: Iterable[int]) -> list[NamedBox]:
+        """The boxes that tokens name. Raises `DataError` as `tokens`."""
+        found: list[NamedBox] = []
         name: list[int] = []
         edges: list[float] = []
         for token in ids:
-            if token not in self._bins:
-                name += [token] if self._says_something(token) else []
+            if token in self._bins:
+                edges.append((self._bins[token] + 0.5) / len(self._bins))
                 continue
-            edges.append((self._bins[token] + 0.5) / len(self._bins))
-            if len(edges) < 4:
-                continue
-            x0, y0, x1, y1 = edges
-            if not name or x1 < x0 or y1 < y0:
-                raise DataError(f"a box from ({x0:.2f}, {y0:.2f}) to ({x1:.2f}, {y1:.2f}) of {len(name)} words")
-            found.append(Box(tuple(name), (x0, y0, x1, y1)))
-            name, edges = [], []
-        return found
+            if edges:
+                found.append(_box(name, edges))
+                name, edges = [], []
+            if self._says_something(token):
+                name.append(token)
+        return [*found, _box(name, edges)] if edges else found
 
     def _says_something(self, token: int) -> bool:
-        """Whether a token holds a letter, a digit or a part of one, and not only blanks and marks."""
+        """Whether a token holds a letter or digit, or the bytes of a part of one, and not only blanks and marks."""
         if token not in self._says:
             text = self._processor.tokenizer.decode([token])
             self._says[token] = any(character.isalnum() or character == "\ufffd" for character in text)
         return self._says[token]
 
 
-class Grounding:
+def _box(name: Many[int], edges: Many[float]) -> NamedBox:
+    if len(edges) != _EDGES:
+        raise DataError(f"a box has four location tokens side by side, and here are {len(edges)}")
+    x0, y0, x1, y1 = edges
+    if not name or x1 < x0 or y1 < y0:
+        raise DataError(f"a box from ({x0:.2f}, {y0:.2f}) to ({x1:.2f}, {y1:.2f}) with a name of {len(name)} tokens")
+    return NamedBox(tuple(name), (x0, y0, x1, y1))
+
+
+class GroundingObjective:
     """Say at each place of a picture what stands there, in words of the decoder's vocabulary, and where it ends.
 
-    A feature's place belongs to the smallest box that holds its middle; a box that holds none has the place nearest to
-    its own middle. Such a place shares its belief between the words of the name, out of all words named in the batch
-    (Li et al. 2022, GLIP, arXiv:2112.03857), and tells how far it is to the four edges (Tian et al. 2019, FCOS,
-    arXiv:1904.01355); every other place says that nothing is there. The loss sums the cross-entropy of the former and
-    the mean error of the latter, in sides of a place.
+    A feature's place belongs to the smallest box that holds its middle, of equal ones to the later; a box that holds no
+    middle has the place nearest to its own. So a box may own nothing, when smaller ones hold all of its places. A place
+    shares its belief between the words of its box's name, out of all words named in the batch (Li et al. 2022, GLIP,
+    arXiv:2112.03857), and tells how far it is to the four edges (Tian et al. 2019, FCOS, arXiv:1904.01355); every other
+    place says that nothing is there. The loss sums the cross-entropy of the former and the mean error of the latter, in
+    sides of a place.
     """
 
     gathers = False
@@ -125,7 +148,16 @@ class Grounding:
         self._processor, self._workers = processor, stage.workers
 
     def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> PairStream:
-        """Pictures with the tokens that name their boxes."""
+        """Pictures with the tokens that name their boxes.
+
+        Raises:
+            ConfigError: data whose pictures are flipped, turned or cropped, which would move what the boxes hold.
+        """
+        for spec in specs:
+            moving = [name for name in _MOVING if getattr(spec.augment, name, 0.0)]
+            moving += ["crop"] if getattr(spec.augment, "crop", 1.0) < 1.0 else []
+            if moving:
+                raise ConfigError(f"augment.{moving[0]} moves things out of their boxes: leave it out for grounding")
         return PairStream(
             specs,
             self._processor,
@@ -138,9 +170,29 @@ class Grounding:
         )
 
     def prepare(self, batch: PairBatch, seed: int) -> GroundedBatch:  # noqa: ARG002 (nothing is left to chance)
-        """The batch with the words that it names."""
-        words = {token for row in self._boxes(batch) for box in row for token in box.name}
-        return GroundedBatch(batch.media, batch.texts, batch.keys, torch.tensor(sorted(words), dtype=torch.int64))
+        """The batch with what each place is to say."""
+        shown = [self._reader.boxes(row[row != PADDING].tolist()) for row in batch.texts]
+        words = sorted({token for boxes in shown for box in boxes for token in box.name})
+        column = {token: index for index, token in enumerate(words)}
+        most = max(map(len, shown))
+        owners = np.full((len(shown), self._grid**2), _NOTHING, dtype=np.int64)
+        shares = np.zeros((len(shown), most, len(words)), dtype=np.float32)
+        edges = np.zeros((len(shown), most, _EDGES), dtype=np.float32)
+        for row, boxes in enumerate(shown):
+            for number, box in enumerate(sorted(boxes, key=lambda each: -each.area)):
+                owners[row, self._held(box)] = number
+                edges[row, number] = box.edges
+                for token in box.name:
+                    shares[row, number, column[token]] += 1 / len(box.name)
+        return GroundedBatch(
+            batch.media,
+            batch.texts,
+            batch.keys,
+            torch.tensor(words, dtype=torch.int64),
+            torch.from_numpy(owners),
+            torch.from_numpy(shares),
+            torch.from_numpy(edges),
+        )
 
     def count(self, batch: PairBatch) -> int:
         """Places that say what they are."""
@@ -153,55 +205,28 @@ class Grounding:
     def loss(self, model: Omni, batch: GroundedBatch) -> Tensor:
         """Summed cross-entropy (nats) of all places and error (sides of a place) of those where something stands."""
         assert batch.media.images is not None
-        scores, edges = model.ground(batch.media.images, batch.words)  # (n, places, 1 + w), (n, places, 4)
-        with torch.autocast(scores.device.type, enabled=False):
-            belief = scores.float().log_softmax(-1).flatten(0, 1)
-            owners, names, boxes = self._targets(batch)
-            held = (owners != _NOTHING).nonzero().squeeze(1)
-            rows = owners[held]
-            said = -(names[rows] * belief[held, 1:]).sum() - belief[owners == _NOTHING, 0].sum()
-            error = (edges.float().flatten(0, 1)[held] - boxes[rows]).abs().mean(-1).sum()
-            return said + error * self._grid
+        scores, edges = model.ground(batch.media.images, batch.words)  # (rows, places, 1 + w), (rows, places, 4)
+        log_probs = scores.log_softmax(-1)
+        stands = batch.owners != _NOTHING  # (rows, places)
+        row = torch.arange(len(batch.owners), device=stands.device)[:, None]
+        box = batch.owners.clamp_min(0)
+        named = (batch.shares[row, box] * log_probs[..., 1:]).sum(-1)
+        cross_entropy = -torch.where(stands, named, log_probs[..., 0]).sum()
+        error = (edges - batch.edges[row, box]).abs().mean(-1) * self._grid
+        return cross_entropy + torch.where(stands, error, 0.0).sum()
 
     def flops(self, model: Omni, batch: PairBatch) -> float:
         """Those of the eyes."""
         return media_flops(model, batch.media)
 
-    def _boxes(self, batch: PairBatch) -> list[list[Box]]:
-        """The boxes of each picture."""
-        return [self._reader.boxes(row[row != PADDING].tolist()) for row in batch.texts.cpu()]
-
-    def _targets(self, batch: GroundedBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """(n * places,) the box of each place or -1, (boxes, w) the shares of each name's words, (boxes, 4) edges."""
-        shown = self._boxes(batch)
-        owners = np.full((len(shown), self._grid**2), _NOTHING, dtype=np.int64)
-        every: list[Box] = []
-        for row, boxes in enumerate(shown):
-            for box in sorted(boxes, key=lambda each: -each.area):
-                owners[row, self._held(box)] = len(every)
-                every.append(box)
-        column = {token: index for index, token in enumerate(batch.words.tolist())}
-        names = np.zeros((len(every), len(column)), dtype=np.float32)
-        for index, box in enumerate(every):
-            for token in box.name:
-                names[index, column[token]] += 1 / len(box.name)
-        edges = np.array([box.edges for box in every], dtype=np.float32).reshape(-1, 4)
-        device = batch.keys.device
-        return (
-            torch.from_numpy(owners.reshape(-1)).to(device),
-            torch.from_numpy(names).to(device),
-            torch.from_numpy(edges).to(device),
-        )
-
-    def _held(self, box: Box) -> np.ndarray:
+    def _held(self, box: NamedBox) -> np.ndarray:
         """The places, row by row, whose middles a box holds, or the one nearest to its own middle."""
         middles = (np.arange(self._grid) + 0.5) / self._grid
         x0, y0, x1, y1 = box.edges
         columns = np.flatnonzero((middles >= x0) & (middles <= x1))
         lines = np.flatnonzero((middles >= y0) & (middles <= y1))
-        if not len(columns):
+        if not len(columns) or not len(lines):
             columns = np.array([np.abs(middles - (x0 + x1) / 2).argmin()])
-        if not len(lines):
             lines = np.array([np.abs(middles - (y0 + y1) / 2).argmin()])
         places: np.ndarray = (lines[:, None] * self._grid + columns).reshape(-1)
         return places

@@ -22,7 +22,7 @@ from sensorium.errors import ConfigError
 from sensorium.messages import Message
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor, Sequence
-from sensorium.train.grounding import Grounding
+from sensorium.train.grounding import GroundingObjective
 from sensorium.train.mixed import Mixed
 from sensorium.train.pairs import CTC, Contrastive, media_flops
 from sensorium.train.recipe import Stage
@@ -231,7 +231,7 @@ OBJECTIVES: dict[str, Callable[[Stage, Processor, Omni], Objective[Any]]] = {
     "chat": ChatLM,
     "ctc": CTC,
     "contrastive": Contrastive,
-    "grounding": Grounding,
+    "grounding": GroundingObjective,
 }
 
 

@@ -78,8 +78,8 @@ class Stage(Config):
     """One objective on one mixture of data, with its optimiser and its budget.
 
     A step reads `accumulate` batches of `rows` rows of `time` tokens, over all processes together. A row of `ctc`,
-    `contrastive` and `grounding` is one pair of a picture or recording and its text, of which the second reads at most
-    `time` tokens.
+    `contrastive` and `grounding` is one pair of a picture or recording and its text, of which `contrastive` reads at
+    most `time` tokens.
     """
 
     name: FolderName = ""

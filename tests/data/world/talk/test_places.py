@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from sensorium.data.world.render import digit_boxes, render
 from sensorium.data.world.talk import LANGUAGES, Seen, lexicon, make_talk
 from sensorium.data.world.talk.places import BINS, location, read_boxes
+from sensorium.evaluation.world_metrics import boxes_found
 
 
 def drawn(kind, language, split="train", n=500):
@@ -90,13 +91,16 @@ def test_outlines_name_things_by_kind_alone(language):
         assert [box[0] for box in read_boxes(talk.answer)] == [
             thing.kind for thing in sorted(scene.things, key=lambda thing: thing.box)
         ]
+        assert boxes_found(talk.answer, talk.facts) == (len(scene.things),) * 3
 
 
 def test_digits_stand_within_their_boxes():
+    written = 0
     for talk in drawn("ground", "en", n=150):
         (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
         if not scene.digits:
             continue
+        written += 1
         pixels = render(scene, 64).astype(float)
         paper = np.median(pixels.reshape(-1, 3), axis=0)
         inked = np.abs(pixels - paper).max(2) > 120
@@ -106,3 +110,4 @@ def test_digits_stand_within_their_boxes():
             assert inked[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))].any()
         assert inked.any()
         assert not (inked & ~held).any()
+    assert written > 10

@@ -49,8 +49,12 @@ KINDS: dict[str, Maker] = {
     "edit": edit,
     "speak": speak,
 }
-# What is talked about when no kinds are named: every sort once, those with answers in words.
-WRITTEN = tuple(kind for kind in KINDS if not kind.startswith("fuse_") and kind not in ("draw", "edit", "speak"))
+# What is talked about when no kinds are named: every sort once, those with answers in words; drills of the eyes apart.
+WRITTEN = tuple(
+    kind
+    for kind in KINDS
+    if not kind.startswith("fuse_") and kind not in ("ground", "outline", "draw", "edit", "speak")
+)
 
 
 def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str) -> Talk:

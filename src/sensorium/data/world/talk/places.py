@@ -1,13 +1,13 @@
 """Where things are, in location tokens: a box `apple<loc03><loc10><loc20><loc31>`, or a point `apple<loc12><loc30>`.
 
-A token names one of 64 bins of the picture's width or height. Several boxes stand from left to right.
+A token names one of 64 bins of the picture's width or height. Several boxes stand from left to right, the sky's last.
 
 `ground` names all that a picture shows, more fully than `detect`: things with their colours, each handwritten digit,
 and the sky as a whole: `red apple<loc03><loc10><loc20><loc31>; rainy night<loc00><loc00><loc63><loc63>`.
 
 `outline` boxes all things by their kinds.
 
-Facts of `detect`, `ground` and `outline`: `boxes` (a list of [name, x0, y0, x1, y1] in 0..1; a kind in `detect`),
+Facts of `detect`, `ground` and `outline`: `boxes` (a list of [name, x0, y0, x1, y1] in 0..1),
 `answer`. Of `point`: `kind`, `point` ([x, y]), `box` ([x0, y0, x1, y1]), `answer`.
 """
 
@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from sensorium.data.world.render import digit_boxes
-from sensorium.data.world.scene import Box, Scene, Thing
+from sensorium.data.world.scene import Thing
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.questions import absent_pair, single_things
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown
@@ -155,9 +155,8 @@ def detect(setting: Setting) -> Talk:
         names = lexicon.noun(thing.kind, language, 2)
         found = [other for other in scene.things if other.kind == thing.kind]
     answer = boxes_phrase(found, language)
-    boxes = [[other.kind, *other.box] for other in sorted(found, key=lambda other: other.box)]
     pieces = setting.arranged(*shown(scene, setting.say(DETECT, things=names)))
-    return setting.talk("detect", pieces, answer, {"boxes": boxes, "answer": answer})
+    return setting.talk("detect", pieces, answer, {"boxes": _boxes(found), "answer": answer})
 
 
 def ground(setting: Setting) -> Talk:
@@ -170,21 +169,22 @@ def ground(setting: Setting) -> Talk:
     named.sort(key=lambda each: each[1])
     if scene.weather is not None and scene.time is not None:
         named.append((lexicon.sky_phrase(scene.weather, scene.time, language), (0.0, 0.0, 1.0, 1.0)))
-    return _named(setting, "ground", scene, setting.say(GROUND), named)
+    answer = "; ".join(name + "".join(map(location, box)) for name, box in named)
+    facts = {"boxes": [[name, *box] for name, box in named], "answer": answer}
+    return setting.talk("ground", setting.arranged(*shown(scene, setting.say(GROUND))), answer, facts)
 
 
 def outline(setting: Setting) -> Talk:
     """A picture of things and a request to box all of them by their kinds: right whatever becomes of the colours."""
-    scene = setting.scene("things")
-    things = sorted(scene.things, key=lambda thing: thing.box)
-    named = [(lexicon.noun(thing.kind, setting.language), thing.box) for thing in things]
-    return _named(setting, "outline", scene, setting.say(DETECT, things=EVERYTHING[setting.language]), named)
+    scene, language = setting.scene("things"), setting.language
+    answer = boxes_phrase(scene.things, language)
+    pieces = setting.arranged(*shown(scene, setting.say(DETECT, things=EVERYTHING[language])))
+    return setting.talk("outline", pieces, answer, {"boxes": _boxes(scene.things), "answer": answer})
 
 
-def _named(setting: Setting, kind: str, scene: Scene, asked: str, named: Sequence[tuple[str, Box]]) -> Talk:
-    answer = "; ".join(name + "".join(map(location, box)) for name, box in named)
-    facts = {"boxes": [[name, *box] for name, box in named], "answer": answer}
-    return setting.talk(kind, setting.arranged(*shown(scene, asked)), answer, facts)
+def _boxes(things: Sequence[Thing]) -> list[list[object]]:
+    """Kinds and boxes from left to right."""
+    return [[thing.kind, *thing.box] for thing in sorted(things, key=lambda thing: thing.box)]
 
 
 def point(setting: Setting) -> Talk:
