@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +16,7 @@ from sensorium.config import ModelConfig, SamplingConfig
 from sensorium.data.media_files import media_kind
 from sensorium.errors import ConfigError, DataError, RequestError
 from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
-from sensorium.inference.engine import Engine
+from sensorium.inference.engine import Engine, Prompt
 from sensorium.messages import Audio, Delta, Done, Image, Message, Part, Text, TextDelta
 from sensorium.processing.media import Feature, media_of
 from sensorium.processing.processor import Processor
@@ -127,7 +128,8 @@ class Model:
                 self._check_senses(part)
         sequence = self.processor.encode_messages(conversation, add_generation_prompt=True)
         media = media_of([sequence.features]) if sequence.features else None
-        return self._engine.stream(sequence.token_ids.tolist(), settings, media=media, cancel=cancel)
+        blind = self._without_pictures(conversation) if settings.guidance else None
+        return self._engine.stream(sequence.token_ids.tolist(), settings, media=media, blind=blind, cancel=cancel)
 
     def complete(self, text: str, *, cancel: threading.Event | None = None, **sampling: Any) -> str | list[str]:
         """Continue a text, as a base model does.
@@ -217,6 +219,16 @@ class Model:
     def save(self, folder: str | Path) -> None:
         """Write a model folder that `load` reads."""
         save_pretrained(self._pretrained, Path(folder))
+
+    def _without_pictures(self, conversation: Sequence[Message]) -> Prompt | None:
+        """The prompt of a conversation whose pictures are taken out; None where there are none."""
+        left = [tuple(part for part in message.parts if not isinstance(part, Image)) for message in conversation]
+        if left == [message.parts for message in conversation]:
+            return None
+        blind = [replace(message, parts=parts) for message, parts in zip(conversation, left, strict=True)]
+        sequence = self.processor.encode_messages(blind, add_generation_prompt=True)
+        media = media_of([sequence.features]) if sequence.features else None
+        return sequence.token_ids.tolist(), media
 
     def _check_senses(self, part: Part, *, embedding: bool = False) -> None:
         """Raise `RequestError` unless the model takes in such a part: in a conversation, or to embed it."""

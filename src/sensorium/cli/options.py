@@ -65,7 +65,7 @@ SetOption = Annotated[
         "--set",
         "-s",
         metavar="KEY=VALUE",
-        help="Any other sampling setting: min_p, stop, repetition_penalty, …",
+        help="Any other sampling setting: min_p, stop, guidance, repetition_penalty, …",
         rich_help_panel=_SAMPLING,
     ),
 ]

@@ -12,6 +12,9 @@ class SamplingConfig(Config):
 
     Penalties follow CTRL (`repetition_penalty`, 1 is off) and OpenAI's API (`presence_penalty` and
     `frequency_penalty`, 0 is off). `top_k` 0, `top_p` 1 and `min_p` 0 switch each filter off.
+
+    `guidance` makes a reply lean on the pictures of a conversation, over what all else in it suggests by habit (0 is
+    off; it takes two replies' work): see `sampler.guided`.
     """
 
     max_tokens: Positive | None = None
@@ -22,6 +25,7 @@ class SamplingConfig(Config):
     repetition_penalty: float = Field(default=1.0, gt=0.0, le=100.0)
     presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
     frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    guidance: float = Field(default=0.0, ge=0.0, le=100.0)
     logit_bias: dict[int, float] = Field(default_factory=dict)
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from sensorium.config import SamplingConfig
 from sensorium.errors import RequestError
 from sensorium.inference.decoding import Decoder
-from sensorium.inference.sampler import Constraint, Sampler, check_token_ids, raw_logprobs
+from sensorium.inference.sampler import Constraint, Sampler, check_token_ids, guided, raw_logprobs
 from sensorium.inference.text import TextStream
 from sensorium.messages import Delta, Done, FinishReason, TextDelta
 from sensorium.nn.features import check_media
 from sensorium.nn.media import Media
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
+
+Prompt: TypeAlias = tuple[Sequence[int], Media | None]
+"""Token ids, and the pictures and recordings whose placeholders they hold."""
 
 
 class Engine:
@@ -54,6 +57,7 @@ class Engine:
         sampling: SamplingConfig,
         *,
         media: Media | None = None,
+        blind: Prompt | None = None,
         cancel: threading.Event | None = None,
         constraint: Constraint | None = None,
     ) -> Iterator[Delta]:
@@ -62,6 +66,8 @@ class Engine:
         Args:
             prompt: token ids.
             media: the pictures and recordings whose placeholders the prompt holds (row 0).
+            blind: the prompt without its pictures, and what media are left, which `sampling.guidance` leans away
+                from; none leaves the reply unguided.
             sampling: how to choose tokens and when to stop. Without `max_tokens` a reply may fill the context.
             cancel: once set, every reply ends at its next token with `cancelled`.
             constraint: which tokens are allowed next.
@@ -80,6 +86,11 @@ class Engine:
         self._check_media(token_ids, media)
         room = self._config.max_positions - len(token_ids)
         limit = min(sampling.max_tokens or room, room)
+        against = None
+        if blind is not None and sampling.guidance:
+            against = _whole_numbers(blind[0]), blind[1]
+            self._check_tokens(against[0])
+            self._check_media(*against)
         stop_ids = frozenset((*processor.stop_ids, *sampling.stop_token_ids))
         known = min(self._config.vocab_size, processor.tokenizer.vocab_size)
         replies = [
@@ -89,12 +100,13 @@ class Engine:
                 stop_ids=stop_ids,
                 limit=limit,
                 logprobs=sampling.logprobs,
+                guidance=sampling.guidance,
                 prompt_tokens=len(token_ids),
                 index=index,
             )
             for index in range(sampling.n)
         ]
-        return self._write(token_ids, media, replies, cancel or threading.Event())
+        return self._write(token_ids, media, against, replies, cancel or threading.Event())
 
     @property
     def threads(self) -> int:
@@ -141,22 +153,32 @@ class Engine:
         return _unit(self._decoder.media_vectors(media).mean(0))
 
     def _write(
-        self, token_ids: list[int], media: Media | None, replies: list[_Reply], cancel: threading.Event
+        self,
+        token_ids: list[int],
+        media: Media | None,
+        against: tuple[list[int], Media | None] | None,
+        replies: list[_Reply],
+        cancel: threading.Event,
     ) -> Iterator[Delta]:
         rows = self._decoder.read(token_ids, media, cancel=cancel)
-        if rows is not None and len(replies) > 1:
-            rows.keep([0] * len(replies))
+        blind = None if against is None else self._decoder.read(*against, cancel=cancel)
+        sides = [side for side in (rows, blind) if side is not None]  # what is decoded in step
+        for side in sides:
+            if len(replies) > 1:
+                side.keep([0] * len(replies))
         while rows is not None and not cancel.is_set():
             for row, reply in enumerate(replies):
-                yield from reply.take(rows.scores[row])
+                yield from reply.take(rows.scores[row], None if blind is None else blind.scores[row])
             going = [row for row, reply in enumerate(replies) if not reply.ended]
             if not going:
                 return
             if len(going) < len(replies):
-                rows.keep(going)
+                for side in sides:
+                    side.keep(going)
                 replies = [replies[row] for row in going]
             if not cancel.is_set():
-                self._decoder.step(rows, [reply.last_token for reply in replies])
+                for side in sides:
+                    self._decoder.step(side, [reply.last_token for reply in replies])
         for reply in replies:
             yield from reply.end("cancelled")
 
@@ -225,6 +247,7 @@ class _Reply:
         stop_ids: frozenset[int],
         limit: int,
         logprobs: int | None,
+        guidance: float,
         prompt_tokens: int,
         index: int,
     ) -> None:
@@ -233,6 +256,7 @@ class _Reply:
         self._stop_ids = stop_ids
         self._limit = limit
         self._top = logprobs
+        self._guidance = guidance
         self._prompt_tokens = prompt_tokens
         self._index = index
         self.ended = False
@@ -242,9 +266,12 @@ class _Reply:
         """The token chosen last."""
         return self._sampler.token_ids[-1]
 
-    def take(self, scores: torch.Tensor) -> Iterator[Delta]:
-        """Choose the next token from scores (vocab_size,); yield the text it sets free, and the end if it is one."""
-        token = self._sampler.choose(scores)
+    def take(self, scores: torch.Tensor, blind: torch.Tensor | None = None) -> Iterator[Delta]:
+        """Choose the next token from scores (vocab_size,); yield the text it sets free, and the end if it is one.
+
+        `blind` are the scores without pictures, to lean away from.
+        """
+        token = self._sampler.choose(scores if blind is None else guided(scores, blind, self._guidance))
         if token in self._stop_ids:
             yield from self.end("stop")
             return

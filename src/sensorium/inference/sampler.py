@@ -18,6 +18,9 @@ Logprobs = tuple[float, tuple[tuple[int, float], ...]]
 """The log-probability of a chosen token, and the likeliest tokens with theirs."""
 
 
+_PLAUSIBLE = 0.1  # of the likeliest token: less likely ones are no choice when guided
+
+
 class Sampler:
     """Chooses the tokens of one reply, one after another, and remembers them for the penalties.
 
@@ -126,6 +129,19 @@ class Sampler:
         dropped = (before >= sampling.top_p) | (probabilities < sampling.min_p * probabilities[0])
         probabilities = probabilities.masked_fill(dropped, 0.0)
         return int(tokens[torch.multinomial(probabilities, 1, generator=self._generator)])
+
+
+def guided(scores: Tensor, blind: Tensor, guidance: float) -> Tensor:
+    """Scores that lean on what is seen: log p + guidance · (log p - log q), (vocab_size,) each.
+
+    q is what the model believes of the same conversation without its pictures: the habits of words (Leng et al. 2023,
+    arXiv:2311.16922; the form is that of classifier-free guidance, Ho & Salimans 2022, arXiv:2207.12598).
+    Tokens less than a tenth as likely as the likeliest are left out, since q says nothing of them (Li et al. 2022,
+    arXiv:2210.15097).
+    """
+    log_p, log_q = scores.float().log_softmax(-1), blind.float().log_softmax(-1)
+    leaning = log_p + guidance * (log_p - log_q)
+    return leaning.masked_fill(log_p < log_p.max() + math.log(_PLAUSIBLE), -math.inf)
 
 
 def raw_logprobs(logits: Tensor, token: int, top: int) -> Logprobs:
