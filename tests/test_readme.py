@@ -90,18 +90,12 @@ def environment(request: pytest.FixtureRequest) -> dict[str, str]:
     }
 
 
-# The commands of a block may need what the block before left: one test walks through a whole README.
-@pytest.mark.parametrize("readme", READMES)
-def test_every_command_works(
-    readme: str,
-    checkout: Path,
-    environment: dict[str, str],
-    request: pytest.FixtureRequest,
-) -> None:
-    elsewhere = {block for other in READMES[: READMES.index(readme)] for block in blocks(other)}
+# The commands of a block may need what the block before left: one test walks through both READMEs.
+def test_every_command_works(checkout: Path, environment: dict[str, str], request: pytest.FixtureRequest) -> None:
+    every = [block for readme in READMES for block in blocks(readme)]
     ran = 0
-    for block in blocks(readme):
-        if block.skipped or block in elsewhere:  # the very same command need not run twice
+    for index, block in enumerate(every):
+        if block.skipped or block in every[:index]:
             continue
         if block.needs_data:
             request.getfixturevalue("shared_data")
