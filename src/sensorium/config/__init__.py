@@ -2,6 +2,7 @@
 
 from sensorium.config.augment import AugmentConfig
 from sensorium.config.base import Config, Layers, Positive, Probability, Size, nearest, read_json
+from sensorium.config.codecs import CodeRange, ImageCodecConfig, SpeechCodecConfig
 from sensorium.config.fusion import EmbedderConfig, FusionConfig
 from sensorium.config.media import AudioConfig, ImageConfig, PlaceholderConfig
 from sensorium.config.model import ModelConfig
@@ -22,11 +23,13 @@ __all__ = [
     "Activation",
     "AudioConfig",
     "AugmentConfig",
+    "CodeRange",
     "Config",
     "ConvSpeechConfig",
     "EmbedderConfig",
     "FramesConfig",
     "FusionConfig",
+    "ImageCodecConfig",
     "ImageConfig",
     "Layers",
     "ModelConfig",
@@ -40,6 +43,7 @@ __all__ = [
     "RopeScaling",
     "SamplingConfig",
     "Size",
+    "SpeechCodecConfig",
     "SpeechConfig",
     "SpeechEncoderConfig",
     "TransformerConfig",

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from sensorium.config.base import Config
+from sensorium.config.codecs import CodeRange, ImageCodecConfig, SpeechCodecConfig
 from sensorium.config.fusion import EmbedderConfig, FusionConfig
 from sensorium.config.speech import SpeechConfig
 from sensorium.config.transformer import TransformerConfig
@@ -23,6 +24,8 @@ class ModelConfig(Config):
     speech: SpeechConfig | None = None
     fusion: FusionConfig = FusionConfig()
     embedder: EmbedderConfig | None = None
+    image_codec: ImageCodecConfig | None = None
+    speech_codec: SpeechCodecConfig | None = None
 
     @model_validator(mode="after")
     def _fused(self) -> Self:
@@ -32,7 +35,22 @@ class ModelConfig(Config):
                     raise ValueError(f"early fusion takes raw input: set {name}.encoder.kind to {raw!r}")
         if self.fusion.strategy == "decision" and not self.decoder.causal:
             raise ValueError("decision fusion combines predictions of the next word: it needs a causal decoder")
+        taken: list[CodeRange] = []
+        for name, codec in self.codecs().items():
+            if codec.ids.stop > self.decoder.vocab_size:
+                raise ValueError(
+                    f"{name}: its {codec.codebook_size} codes from token {codec.first_id} on do not fit a vocabulary "
+                    f"of {self.decoder.vocab_size}"
+                )
+            if any(codec.ids.start < other.ids.stop and other.ids.start < codec.ids.stop for other in taken):
+                raise ValueError(f"{name}: its codes from token {codec.first_id} on are another codec's already")
+            taken.append(codec)
         return self
+
+    def codecs(self) -> dict[str, ImageCodecConfig | SpeechCodecConfig]:
+        """The codecs that the model has, by the name of their setting."""
+        both = {"image_codec": self.image_codec, "speech_codec": self.speech_codec}
+        return {name: codec for name, codec in both.items() if codec is not None}
 
     def image_places(self) -> int:
         """Placeholders that one picture (or tile) takes in a sequence; 0 when the model cannot be shown any."""

@@ -15,6 +15,10 @@ class SamplingConfig(Config):
 
     `guidance` makes a reply lean on the pictures of a conversation, over what all else in it suggests by habit (0 is
     off; it takes two replies' work): see `sampler.guided`.
+
+    Codes of pictures and of speech have temperatures and `top_p` of their own, as the likeliest code at every place is
+    seldom a picture of anything, and `image_guidance` makes pictures keep to what was asked (Ho & Salimans 2022,
+    arXiv:2207.12598; 0 is off, and it takes twice the work).
     """
 
     max_tokens: Positive | None = None
@@ -26,6 +30,11 @@ class SamplingConfig(Config):
     presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
     frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
     guidance: float = Field(default=0.0, ge=0.0, le=100.0)
+    image_temperature: float = Field(default=1.0, ge=0.0, le=100.0)
+    image_top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    image_guidance: float = Field(default=0.0, ge=0.0, le=100.0)
+    speech_temperature: float = Field(default=0.7, ge=0.0, le=100.0)
+    speech_top_p: float = Field(default=0.9, gt=0.0, le=1.0)
     logit_bias: dict[int, float] = Field(default_factory=dict)
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()

@@ -22,7 +22,7 @@ from sensorium.hub.exporting import write_huggingface
 from sensorium.hub.importing import load_processor, read_huggingface
 from sensorium.hub.llama2c import find_llama2c, read_llama2c
 from sensorium.hub.multimodal import MULTIMODAL_FAMILIES, read_multimodal
-from sensorium.hub.pretrained import Pretrained, check_vocabulary
+from sensorium.hub.pretrained import Pretrained, check_vocabulary, coding
 from sensorium.hub.resolve import resolve_model
 from sensorium.hub.weights import STORABLE, WEIGHTS_FILE, open_weights, write_weights
 
@@ -165,6 +165,8 @@ def _read_own(folder: Path, config: ModelConfig, dtype: torch.dtype | None, devi
     model = blank_model(config)
     pieces = [Piece((ours,), (ours,)) for ours in expected_shapes(model)]
     fill_model(model, weights, pieces, dtype=dtype, device=device)
+    if processor is not None and config.codecs():
+        processor = coding(processor, model)
     stored = weights.tensors["decoder.embeddings.token.weight"].dtype
     assert stored is not None
     return Pretrained(config, model, processor, sampling, folder, stored_dtype=stored)

@@ -10,6 +10,7 @@ import torch
 from sensorium.config import ModelConfig, SamplingConfig
 from sensorium.errors import CheckpointError
 from sensorium.nn.omni import Omni
+from sensorium.processing.codes import Codecs
 from sensorium.processing.processor import Processor
 
 
@@ -43,3 +44,10 @@ def check_vocabulary(processor: Processor | None, config: ModelConfig, where: Pa
             f"{where}: the tokenizer has {processor.tokenizer.vocab_size} tokens, the weights only "
             f"{config.decoder.vocab_size} (take the tokenizer that belongs to these weights)"
         )
+
+
+def coding(processor: Processor, model: Omni) -> Processor:
+    """The processor of a model, with the model's own codecs where it has some."""
+    if not model.config.codecs():
+        return processor.with_config(model.config)
+    return processor.with_codecs(Codecs(model.config, model.image_codec, model.speech_codec))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from sensorium.codecs.image import ImageCodec
+from sensorium.codecs.speech import SpeechCodec
 from sensorium.config import ModelConfig, SpeechConfig, VisionConfig
 from sensorium.errors import RequestError
 from sensorium.nn.attention import KVCache
@@ -92,6 +96,9 @@ class Omni(nn.Module):
         self.speech = Ears(config.speech, config.decoder.dim) if config.speech is not None else None
         self.embedder = Embedder(config) if config.embedder is not None else None
         self.fusion = make_fusion(config)
+        self.image_codec = ImageCodec(config.image_codec) if config.image_codec is not None else None
+        self.speech_codec = SpeechCodec(config.speech_codec) if config.speech_codec is not None else None
+        self.adversary: nn.Module | None = None  # what opposes a codec while it learns; no model folder holds it
 
     @property
     def device(self) -> torch.device:
@@ -112,9 +119,13 @@ class Omni(nn.Module):
     def reset_parameters(self, seed: int) -> None:
         """Draw fresh weights, the same for the same seed whatever was drawn before; a decoder's whatever joins it."""
         generator = torch.Generator().manual_seed(seed)
-        for part in (self.decoder, self.vision, self.speech, self.embedder, self.fusion):
-            if part is not None:
-                part.reset_parameters(generator)
+        for part in self._parts():
+            part.reset_parameters(generator)
+
+    def _parts(self) -> list[Any]:
+        """Those that the model has, in the order in which their weights are drawn."""
+        parts = (self.decoder, self.vision, self.speech, self.embedder, self.fusion)
+        return [part for part in (*parts, self.image_codec, self.speech_codec) if part is not None]
 
     def see(self, images: Tensor) -> Tensor:
         """Pictures (n, 3, height, width) → vectors that a decoder is shown, (n, places, dim).

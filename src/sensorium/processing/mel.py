@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from sensorium.codecs.spectra import mel_filters
 from sensorium.config import AudioConfig
 from sensorium.errors import DataError
 
@@ -113,32 +113,3 @@ def _tables(sample_rate: int, n_fft: int, n_mels: int) -> tuple[torch.Tensor, li
         part = np.ascontiguousarray(filters[start : start + _BAND, bins])
         bands.append(_Band(slice(start, start + _BAND), bins, torch.from_numpy(part)))
     return torch.hann_window(n_fft), bands
-
-
-def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> npt.NDArray[np.float64]:
-    """Slaney's triangular filters from 0 Hz to half the rate, of equal area: (n_mels, n_fft // 2 + 1).
-
-    Slaney, "Auditory Toolbox" (1998): the mel scale is linear below 1 kHz and logarithmic above.
-    """
-    corners = _hertz(np.linspace(0.0, _mel(sample_rate / 2), n_mels + 2))
-    bins = np.linspace(0.0, sample_rate // 2, n_fft // 2 + 1)
-    widths = np.diff(corners)
-    distances = corners[:, None] - bins  # (n_mels + 2, bins)
-    rising, falling = -distances[:-2] / widths[:-1, None], distances[2:] / widths[1:, None]
-    triangles = np.maximum(0.0, np.minimum(rising, falling))
-    areas: npt.NDArray[np.float64] = triangles * (2.0 / (corners[2:] - corners[:-2]))[:, None]
-    return areas
-
-
-_BREAK_HZ, _BREAK_MEL, _PER_MEL = 1000.0, 15.0, math.log(6.4) / 27.0
-
-
-def _mel(hertz: float) -> float:
-    if hertz < _BREAK_HZ:
-        return 3.0 * hertz / 200.0
-    return _BREAK_MEL + math.log(hertz / _BREAK_HZ) / _PER_MEL
-
-
-def _hertz(mels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    beyond = np.maximum(mels - _BREAK_MEL, 0.0)
-    return np.where(mels < _BREAK_MEL, 200.0 * mels / 3.0, _BREAK_HZ * np.exp(beyond * _PER_MEL))

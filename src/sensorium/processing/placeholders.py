@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +15,7 @@ from sensorium.errors import ConfigError, DataError, RequestError
 from sensorium.messages import Audio, Image
 from sensorium.processing.audio import load_audio
 from sensorium.processing.augment import augment_audio, augment_image, augment_mel
+from sensorium.processing.codes import Codecs, Ids
 from sensorium.processing.images import image_tiles, load_image
 from sensorium.processing.limits import named
 from sensorium.processing.media import Feature, Kind
@@ -22,12 +23,28 @@ from sensorium.processing.mel import audio_windows
 
 
 @dataclass(frozen=True, slots=True)
+class Codes:
+    """Tokens of a picture or of speech, which take the place of one placeholder."""
+
+    ids: Ids
+
+    @property
+    def length(self) -> int:
+        """How many there are."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
 class Stretch:
-    """A piece of how a medium is written: plain text, a control token, or the placeholders of one feature."""
+    """A piece of how a medium is written: plain text, a control token, placeholders of a feature, or codes.
+
+    `learned`: a model learns to write it, where it stands in the assistant's words.
+    """
 
     text: str
     control: bool
-    feature: Feature | None = None
+    holds: Feature | Codes | None = None
+    learned: bool = False
 
 
 class Placeholders:
@@ -38,7 +55,8 @@ class Placeholders:
         controls: spellings of its tokenizer's control tokens.
 
     Attributes:
-        tokens: kind → spelling of the placeholder, for what the model can be shown in a conversation.
+        tokens: kind → spelling of the control that stands for it, for what a conversation with the model can hold.
+        shown: the kinds of those that it can be shown; others it can only write itself.
 
     Raises:
         ConfigError: the tokenizer has no such control.
@@ -53,6 +71,11 @@ class Placeholders:
             self.tokens["image"] = config.vision.placeholder.token
         if config is not None and config.speech is not None and config.speech.projector is not None:
             self.tokens["audio"] = config.speech.placeholder.token
+        self.shown = frozenset(self.tokens)
+        if config is not None and config.image_codec is not None:
+            self.tokens.setdefault("image", config.image_codec.begin)
+        if config is not None and config.speech_codec is not None:
+            self.tokens.setdefault("audio", config.speech_codec.begin)
         for kind, token in self.tokens.items():
             if token not in controls:
                 raise ConfigError(
@@ -84,7 +107,7 @@ class Placeholders:
             DataError: it cannot be read, is beyond its limits, or is too short to be heard.
         """
         kind: Kind = "image" if isinstance(part, Image) else "audio"
-        if kind not in self.tokens:
+        if kind not in self.shown:
             raise RequestError(_cannot(kind, self._config))
         assert self._config is not None
         if isinstance(part, Image):
@@ -99,6 +122,37 @@ class Placeholders:
         if any(feature.length == 0 for feature in features):
             raise DataError(f"{named(part)} is too short to be heard")
         return list(self._stretches(spelled, features, self.tokens[kind]))
+
+    def drawn(self, part: Image, codecs: Codecs, before: Image | None) -> list[Stretch]:
+        """A picture as the model writes it itself: behind the codes of the one before it, which it may go by.
+
+        Raises:
+            DataError: a picture cannot be read, or is beyond its limits.
+        """
+        codec, token = codecs.config.image_codec, self.tokens["image"]
+        assert codec is not None
+        begin = Stretch(codec.begin, control=True)
+        given = [] if before is None else [Stretch(token, control=True, holds=Codes(codecs.picture_ids(before))), begin]
+        return [
+            replace(begin, learned=True),
+            *given,
+            Stretch(token, control=True, holds=Codes(codecs.picture_ids(part)), learned=True),
+            Stretch(codec.end, control=True),
+        ]
+
+    def said(self, part: Audio, codecs: Codecs) -> list[Stretch]:
+        """A recording as the model says it itself.
+
+        Raises:
+            DataError: it cannot be read, or is beyond its limits.
+        """
+        codec, token = codecs.config.speech_codec, self.tokens["audio"]
+        assert codec is not None
+        return [
+            Stretch(codec.begin, control=True, learned=True),
+            Stretch(token, control=True, holds=Codes(codecs.speech_ids(part)), learned=True),
+            Stretch(codec.end, control=True, learned=True),
+        ]
 
     def _image(self, part: Image) -> tuple[list[Feature], int, int]:
         if self._config is None or self._config.vision is None:
@@ -130,7 +184,7 @@ class Placeholders:
         left = iter(features)
         for text in spelled:
             if text is None:
-                yield Stretch(token, control=True, feature=next(left))
+                yield Stretch(token, control=True, holds=next(left))
             elif text:
                 for index, piece in enumerate(re.split(f"({self._controls})", text)):
                     if piece:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from itertools import chain
@@ -14,9 +14,10 @@ import numpy as np
 from sensorium.config import AugmentConfig, ModelConfig
 from sensorium.errors import CheckpointError, DataError, RequestError
 from sensorium.messages import Audio, Image, Message, Text
+from sensorium.processing.codes import Codecs, check_codes
 from sensorium.processing.files import read_settings
 from sensorium.processing.media import Feature, Kind
-from sensorium.processing.placeholders import Placeholders, Stretch
+from sensorium.processing.placeholders import Codes, Placeholders, Stretch
 from sensorium.processing.template import OUR_TEMPLATE, ChatTemplate, Segment
 from sensorium.processing.tokenizer import TURNS, Tokenizer
 
@@ -50,9 +51,10 @@ class Processor:
             belongs to a model that only continues text.
         stop_ids: token ids that end a reply, beyond the tokenizer's end of text and the template's end of turn.
         config: the model's, which says how it sees and hears; without one it reads text only.
+        codecs: the model's, by which pictures and speech of the assistant's are tokens that it writes.
 
     Raises:
-        ConfigError: the tokenizer lacks a token that the config asks for.
+        ConfigError: the tokenizer lacks a token that the config asks for, or has ids that are codes of the model.
     """
 
     def __init__(
@@ -61,8 +63,12 @@ class Processor:
         template: str | None = None,
         stop_ids: Iterable[int] = (),
         config: ModelConfig | None = None,
+        codecs: Codecs | None = None,
     ) -> None:
-        self.tokenizer, self.config = tokenizer, config
+        self.tokenizer, self.config, self.codecs = tokenizer, config, codecs
+        self._chance: tuple[AugmentConfig, np.random.Generator] | None = None
+        if config is not None:
+            check_codes(config, tokenizer.vocab_size)
         self._placeholders = Placeholders(config, tokenizer.control_ids.keys())
         self._tokens = self._placeholders.tokens
         stops = {*stop_ids} | ({tokenizer.eos_id} if tokenizer.eos_id is not None else set())
@@ -81,18 +87,25 @@ class Processor:
         """The same for a model of these settings. Raises `ConfigError` when the tokenizer lacks a token for them."""
         return Processor(self.tokenizer, self._source, self.stop_ids, config)
 
+    def with_codecs(self, codecs: Codecs) -> Processor:
+        """The same for the model that these are the codecs of."""
+        return Processor(self.tokenizer, self._source, self.stop_ids, codecs.config, codecs)
+
     def with_tokenizer(self, tokenizer: Tokenizer) -> Processor:
         """The same with a tokenizer that has more tokens."""
-        return Processor(tokenizer, self._source, self.stop_ids, self.config)
+        return Processor(tokenizer, self._source, self.stop_ids, self.config, self.codecs)
 
     def augmented(self, settings: AugmentConfig, generator: np.random.Generator) -> Processor:
         """The same for training: every picture and recording of a conversation is varied by chance."""
         varied = Processor.__new__(Processor)
         varied.__dict__ |= self.__dict__ | {"_placeholders": self._placeholders.augmented(settings, generator)}
+        varied._chance = (settings, generator)
+        if self.codecs is not None:
+            varied.codecs = self.codecs.augmented(settings, generator)
         return varied
 
     def __reduce__(self) -> tuple[type[Processor], tuple[Any, ...]]:
-        return Processor, (self.tokenizer, self._source, self.stop_ids, self.config)
+        return Processor, (self.tokenizer, self._source, self.stop_ids, self.config, self.codecs)
 
     @property
     def _source(self) -> str | None:
@@ -141,12 +154,45 @@ class Processor:
         """
         if self.template is None:
             raise RequestError("this model has no chat template, it only continues text (use complete)")
-        media = [part for message in messages for part in message.parts if not isinstance(part, Text)]
-        written = [(_kind(part), self._placeholders.written(part)) for part in media]
+        messages = self._perhaps_wordless(messages)
+        written = list(self._written(messages))
         segments = self.template.render(messages, add_generation_prompt=add_generation_prompt)
         if not self._tokens:
             return self._encoded([(segment.text, segment.control, segment.learned, None) for segment in segments])
         return self._encoded(_expanded(segments, written))
+
+    def _written(self, messages: Many[Message]) -> Iterator[tuple[Kind, list[Stretch]]]:
+        """How each picture and recording of a conversation stands in it: shown to the model, or written by itself."""
+        last: Image | None = None
+        for message in messages:
+            own = message.role == "assistant" and self.codecs is not None
+            for part in message.parts:
+                if isinstance(part, Image):
+                    draws = own and self.codecs is not None and self.codecs.image is not None
+                    yield "image", self._drawn(part, last) if draws else self._placeholders.written(part)
+                    last = part
+                elif isinstance(part, Audio):
+                    speaks = own and self.codecs is not None and self.codecs.speech is not None
+                    yield "audio", self._said(part) if speaks else self._placeholders.written(part)
+
+    def _perhaps_wordless(self, messages: Many[Message]) -> Many[Message]:
+        """In training, by chance, a conversation that is answered by a picture without the words that asked for it."""
+        if self._chance is None or self.codecs is None or self.codecs.image is None:
+            return messages
+        settings, generator = self._chance
+        draws = any(
+            isinstance(part, Image) for message in messages if message.role == "assistant" for part in message.parts
+        )
+        dropped = settings.drop_words and draws and generator.random() < settings.drop_words
+        return wordless(messages) if dropped else messages
+
+    def _drawn(self, part: Image, before: Image | None) -> list[Stretch]:
+        assert self.codecs is not None
+        return self._placeholders.drawn(part, self.codecs, before)
+
+    def _said(self, part: Audio) -> list[Stretch]:
+        assert self.codecs is not None
+        return self._placeholders.said(part, self.codecs)
 
     def features(self, part: Image | Audio) -> list[Feature]:
         """A picture or recording by itself, prepared for its encoder: a feature for each tile or window.
@@ -163,19 +209,28 @@ class Processor:
         lengths = [len(text) for text, _, _, _ in pieces]
         before = np.concatenate([[0], np.cumsum(np.repeat([learned for _, _, learned, _ in pieces], lengths))])
         learned = before[spans[:, 1]] > before[spans[:, 0]]
-        features = [feature for _, _, _, feature in pieces if feature is not None]
-        if not features:
+        held = [holds for _, _, _, holds in pieces if holds is not None]
+        if not held:
             return Sequence(ids, learned)
         # Each placeholder was written once: nothing can stand between several, so that all may be put in afterwards.
-        places = np.flatnonzero(np.isin(ids, [self.tokenizer.control_ids[token] for token in self._tokens.values()]))
-        if len(places) != len(features):
-            raise DataError(f"the conversation has {len(places)} placeholders for {len(features)} features")
+        starts = (np.cumsum(lengths) - lengths)[[holds is not None for _, _, _, holds in pieces]]
+        controls = [self.tokenizer.control_ids[token] for token in self._tokens.values()]
+        places = np.flatnonzero(np.isin(ids, controls) & np.isin(spans[:, 0], starts))
+        if len(places) != len(held):
+            raise DataError(f"the conversation has {len(places)} placeholders for {len(held)} features")
         counts = np.ones(len(ids), dtype=np.int64)
-        counts[places] = [feature.length for feature in features]
-        learned[places] = False
-        begins = (np.cumsum(counts) - counts)[places]
-        placed = (feature.moved(int(begin)) for feature, begin in zip(features, begins, strict=True))
-        return Sequence(np.repeat(ids, counts), np.repeat(learned, counts), tuple(placed))
+        counts[places] = [holds.length for holds in held]
+        shown = [isinstance(holds, Feature) for holds in held]
+        learned[places[shown]] = False
+        begins = (np.cumsum(counts) - counts)[places].tolist()
+        ids, learned = np.repeat(ids, counts), np.repeat(learned, counts)
+        features = []
+        for begin, holds in zip(begins, held, strict=True):
+            if isinstance(holds, Feature):
+                features.append(holds.moved(begin))
+            else:
+                ids[begin : begin + holds.length] = holds.ids
+        return Sequence(ids, learned, tuple(features))
 
     @classmethod
     def load(cls, folder: Path, config: ModelConfig | None = None) -> Self:
@@ -207,11 +262,17 @@ class Processor:
             (Path(folder) / "chat_template.jinja").write_bytes(self.template.source.encode())
 
 
-_Piece: TypeAlias = tuple[str, bool, bool, Feature | None]  # text, control, learned, what stands behind it
+def wordless(messages: Many[Message]) -> list[Message]:
+    """A conversation without what its user writes and says; what he shows stays."""
+    return [
+        Message("user", tuple(part for part in message.parts if isinstance(part, Image)) or (Text(""),))
+        if message.role == "user"
+        else message
+        for message in messages
+    ]
 
 
-def _kind(part: Image | Audio) -> Kind:
-    return "image" if isinstance(part, Image) else "audio"
+_Piece: TypeAlias = tuple[str, bool, bool, Feature | Codes | None]  # text, control, learned, what it stands for
 
 
 def _expanded(segments: Many[Segment], written: Many[tuple[Kind, Many[Stretch]]]) -> list[_Piece]:
@@ -232,7 +293,10 @@ def _expanded(segments: Many[Segment], written: Many[tuple[Kind, Many[Stretch]]]
         chain.from_iterable(
             [(segment.text, segment.control, segment.learned, None)]
             if segment.shows is None
-            else [(stretch.text, stretch.control, False, stretch.feature) for stretch in next(waiting[segment.shows])]
+            else [
+                (stretch.text, stretch.control, segment.learned and stretch.learned, stretch.holds)
+                for stretch in next(waiting[segment.shows])
+            ]
             for segment in segments
         )
     )

@@ -136,6 +136,7 @@ class GroundingObjective:
     """
 
     gathers = False
+    adversary = None
 
     def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
         vision = model.config.vision

@@ -51,6 +51,7 @@ class Trainer:
         self.model, self.objective, self.stage, self.world = model, objective, stage, world
         self.step, self.horizon, self.seconds, self.tokens = 0, 0, 0.0, 0
         self._seed = seed
+        model.adversary = objective.adversary.to(world.device) if objective.adversary is not None else None
         self.optimizers = Optimizers(model, stage)
         self.weights = self.optimizers.weights
         self._measured = measured_tensors(model)
@@ -140,9 +141,13 @@ class Trainer:
 
     @contextmanager
     def result(self) -> Iterator[Omni]:
-        """The model as it would be handed on: with averaged weights, if the stage averages."""
-        with self.average.in_place() if self.average is not None else nullcontext():
-            yield self.model
+        """The model as it would be handed on: with averaged weights, if the stage averages, and nothing against it."""
+        adversary, self.model.adversary = self.model.adversary, None
+        try:
+            with self.average.in_place() if self.average is not None else nullcontext():
+                yield self.model
+        finally:
+            self.model.adversary = adversary
 
     def next_batch(self, index: int) -> Any:
         """The global batch number `index` of the coming step."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sensorium.data.pairs import PairBatch
 from sensorium.data.spec import DatasetSpec
@@ -84,6 +84,12 @@ class Mixed:
     def gathers(self) -> bool:
         """Whether the first's loss needs every process: it alone is asked of shares that may be empty."""
         return bool(self._main.gathers)
+
+    @property
+    def adversary(self) -> nn.Module | None:
+        """The first's."""
+        opposing: nn.Module | None = self._main.adversary
+        return opposing
 
     def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> MixedStream:
         """Batches of the first, with the auxiliary's where they are to be learned."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sensorium.config import AugmentConfig, nearest
 from sensorium.data.batches import Batch, BatchStream
@@ -22,6 +22,7 @@ from sensorium.errors import ConfigError
 from sensorium.messages import Message
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor, Sequence
+from sensorium.train.codecs import ImageCodecObjective, SpeechCodecObjective
 from sensorium.train.grounding import GroundingObjective
 from sensorium.train.mixed import Mixed
 from sensorium.train.pairs import CTC, Contrastive, media_flops
@@ -81,6 +82,11 @@ class Objective(Protocol[B]):
         """Whether its loss compares rows of all processes, which must then ask for it together, even without a row."""
         ...
 
+    @property
+    def adversary(self) -> nn.Module | None:
+        """What opposes the model while it learns, and learns beside it."""
+        ...
+
     def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> Stream[B]:
         """Batches of `rows` examples."""
         ...
@@ -132,6 +138,7 @@ class CausalLM:
 
     shift = True  # targets are the next tokens
     gathers = False
+    adversary = None
 
     def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
         self.stage, self.processor = stage, processor
@@ -232,6 +239,8 @@ OBJECTIVES: dict[str, Callable[[Stage, Processor, Omni], Objective[Any]]] = {
     "ctc": CTC,
     "contrastive": Contrastive,
     "grounding": GroundingObjective,
+    "image_codec": ImageCodecObjective,
+    "speech_codec": SpeechCodecObjective,
 }
 
 

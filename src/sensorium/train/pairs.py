@@ -26,6 +26,7 @@ class CTC:
     """
 
     gathers = False
+    adversary = None
 
     def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
         if model.config.speech is None or not model.config.speech.ctc:
@@ -92,6 +93,7 @@ class Contrastive:
     """
 
     gathers = True
+    adversary = None
 
     def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:
         embedder = model.config.embedder

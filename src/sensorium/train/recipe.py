@@ -13,9 +13,11 @@ from sensorium.config import (
     Config,
     EmbedderConfig,
     FusionConfig,
+    ImageCodecConfig,
     Positive,
     Probability,
     SamplingConfig,
+    SpeechCodecConfig,
     SpeechConfig,
     TransformerConfig,
     VisionConfig,
@@ -59,7 +61,7 @@ class Budget(Config):
         return float(getattr(self, self.unit))
 
 
-ObjectiveName = Literal["causal", "masked", "chat", "ctc", "contrastive", "grounding"]
+ObjectiveName = Literal["causal", "masked", "chat", "ctc", "contrastive", "grounding", "image_codec", "speech_codec"]
 
 
 class Auxiliary(Config):
@@ -79,7 +81,7 @@ class Stage(Config):
 
     A step reads `accumulate` batches of `rows` rows of `time` tokens, over all processes together. A row of `ctc`,
     `contrastive` and `grounding` is one pair of a picture or recording and its text, of which `contrastive` reads at
-    most `time` tokens.
+    most `time` tokens. A row of `image_codec` is a picture, one of `speech_codec` a stretch of `time` codes.
     """
 
     name: FolderName = ""
@@ -109,6 +111,7 @@ class Stage(Config):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # overrides the model's, in this stage
     mask: Annotated[float, Field(gt=0, le=1)] = 0.15  # the share of tokens that `masked` hides
     loss: Literal["clip", "siglip"] = "clip"  # of `contrastive`
+    adversary: Annotated[float, Field(ge=0, le=10)] = 0.0  # its share in what moves a codec; 0: none
     workers: Literal[0, 1] = 0  # processes that make batches ahead; 0: a thread of this one
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the averaged weights, which are then the result
     compile: bool = False
@@ -163,7 +166,8 @@ class TokenizerSpec(Config):
 class Recipe(Config):
     """A whole run: a new model (`model`, `tokenizer`) or one to go on from (`init`), and its stages.
 
-    `vision`, `speech`, `fusion` and `embedder` are further parts of a new model; one that `init` lacks is added fresh.
+    `vision`, `speech`, `fusion`, `embedder`, `image_codec` and `speech_codec` are further parts of a new model; one
+    that `init` lacks is added fresh. Codes follow the vocabulary's words: their `first_id` is found and need not be given.
     """
 
     name: FolderName = "model"
@@ -174,6 +178,8 @@ class Recipe(Config):
     speech: SpeechConfig | None = None
     fusion: FusionConfig | None = None
     embedder: EmbedderConfig | None = None
+    image_codec: ImageCodecConfig | None = None
+    speech_codec: SpeechCodecConfig | None = None
     tokenizer: TokenizerSpec | None = None
     # Precision of the weights in the model folders; training itself keeps float32.
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float16"

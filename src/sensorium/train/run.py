@@ -12,7 +12,7 @@ import torch
 
 from sensorium.errors import CheckpointError, ConfigError, DataError, TrainingError
 from sensorium.hub.folder import save_pretrained
-from sensorium.hub.pretrained import Pretrained
+from sensorium.hub.pretrained import Pretrained, coding
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.train.callbacks import Callback, JsonLines, StageInfo, TensorBoard
@@ -129,7 +129,7 @@ class _Run:
 
     def _stage(self, index: int) -> None:
         pretrained = self._model_before(index)
-        self.processor = self.processor.with_config(pretrained.config)
+        self.processor = coding(self.processor, pretrained.model)
         for stage in self.recipe.stages[index:]:
             self._check(stage, pretrained.model)
         trainer, watch = self._prepared(pretrained, index)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from sensorium.config import Config, FusionConfig, ModelConfig, SamplingConfig, VisionConfig
+from sensorium.config import CodeRange, Config, FusionConfig, ModelConfig, SamplingConfig, VisionConfig
 from sensorium.data.spec import DatasetSpec
 from sensorium.data.streams import record_stream
 from sensorium.errors import ConfigError
@@ -22,6 +22,7 @@ from sensorium.train.recipe import Recipe, TokenizerSpec
 from sensorium.train.seeds import derive
 
 _TOKENIZER_FILE = "tokenizer.json"
+PARTS = ("vision", "speech", "fusion", "embedder", "image_codec", "speech_codec")
 
 
 def prepare_processor(recipe: Recipe, folder: Path) -> None:
@@ -48,11 +49,12 @@ def first_model(recipe: Recipe, processor: Processor, device: torch.device) -> P
         return _with_parts(trainable_copy(recipe.init, device), recipe, processor)
     assert recipe.model is not None
     needed = processor.tokenizer.vocab_size
-    vocabulary = recipe.model.vocab_size or needed
-    if vocabulary < needed:
-        raise ConfigError(f"model.vocab_size = {vocabulary}, below the {needed} tokens of the tokenizer (leave it out)")
+    words = recipe.model.vocab_size or needed
+    if words < needed:
+        raise ConfigError(f"model.vocab_size = {words}, below the {needed} tokens of the tokenizer (leave it out)")
+    parts, vocabulary = _numbered(_parts(recipe), {}, words)
     settings = recipe.model.model_dump() | {"vocab_size": vocabulary}
-    config = ModelConfig.parse({"decoder": settings} | _parts(recipe), f"recipe {recipe.name}")
+    config = ModelConfig.parse({"decoder": settings} | parts, f"recipe {recipe.name}")
     model = Omni(config)
     model.reset_parameters(derive(recipe.seed, "weights"))
     return Pretrained(config, model.to(device), processor, SamplingConfig(), None, recipe.name)
@@ -60,13 +62,34 @@ def first_model(recipe: Recipe, processor: Processor, device: torch.device) -> P
 
 def _parts(recipe: Recipe) -> dict[str, Config]:
     """The parts beside the decoder that the recipe asks for."""
-    asked = {name: getattr(recipe, name) for name in ("vision", "speech", "fusion", "embedder")}
+    asked = {name: getattr(recipe, name) for name in PARTS}
     return {name: part for name, part in asked.items() if part is not None}
+
+
+def _numbered(
+    parts: dict[str, Config], known: Mapping[str, CodeRange], vocabulary: int
+) -> tuple[dict[str, Config], int]:
+    """The parts, the codes of each codec behind the last token; and the tokens that there are then.
+
+    Args:
+        parts: settings, by name.
+        known: codecs that the model has already, whose codes stay where they are.
+        vocabulary: tokens, the known codecs' codes among them.
+    """
+    numbered = dict(parts)
+    for name, part in parts.items():
+        if isinstance(part, CodeRange):
+            first = known[name].first_id if name in known else vocabulary
+            numbered[name] = part.model_copy(update={"first_id": first})
+            vocabulary += 0 if name in known else part.codebook_size
+    return numbered, vocabulary
 
 
 def _with_parts(pretrained: Pretrained, recipe: Recipe, processor: Processor) -> Pretrained:
     """The model of `init` with the parts it lacks, and a row for every token."""
-    parts, config = _parts(recipe), pretrained.config
+    config = pretrained.config
+    vocabulary = max(config.decoder.vocab_size, processor.tokenizer.vocab_size)
+    parts, vocabulary = _numbered(_parts(recipe), config.codecs(), vocabulary)
     for name, part in parts.items():
         has = getattr(config, name)
         if isinstance(has, VisionConfig) and isinstance(part, VisionConfig) and part.grounding:
@@ -75,7 +98,6 @@ def _with_parts(pretrained: Pretrained, recipe: Recipe, processor: Processor) ->
             raise ConfigError(
                 f"{recipe.init} has {name} already, with other settings (leave {name} out to keep its own)"
             )
-    vocabulary = max(config.decoder.vocab_size, processor.tokenizer.vocab_size)
     decoder = config.decoder.model_copy(update={"vocab_size": vocabulary})
     wanted = ModelConfig.parse(dict(config) | parts | {"decoder": decoder}, str(recipe.init))
     if wanted == config:
@@ -99,6 +121,8 @@ def _make_processor(recipe: Recipe) -> Processor:
     processor = _begun_processor(recipe)
     placeholders = [part.placeholder for part in (recipe.vision, recipe.speech) if part is not None]
     names = [name for each in placeholders for name in (each.token, each.begin, each.end) if name]
+    codecs = [codec for codec in (recipe.image_codec, recipe.speech_codec) if codec is not None]
+    names += [name for codec in codecs for name in (codec.begin, codec.end)]
     return processor.with_tokenizer(processor.tokenizer.with_controls(names))
 
 

@@ -1,0 +1,79 @@
+"""What tells reconstructions from originals, patch by patch, and so teaches a codec what its losses do not see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from sensorium.codecs.spectra import magnitudes
+
+_SLOPE = 0.2
+_NORMED = "parametrizations.weight.original"  # what a spectral norm scales
+_RESOLUTIONS = ((512, 128), (1024, 256))  # n_fft and hop
+
+
+class PatchAdversary(nn.Module):
+    """Scores of the patches of a picture, high for real ones (Isola et al. 2017, arXiv:1611.07004).
+
+    Spectral norms (Miyato et al. 2018, arXiv:1802.05957) keep it from being certain.
+    """
+
+    def __init__(self, channels: int = 3, dims: tuple[int, ...] = (32, 64, 128)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((channels, *dims), dims, strict=False):
+            layers += [spectral_norm(nn.Conv2d(before, after, 4, stride=2, padding=1)), nn.LeakyReLU(_SLOPE)]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(dims[-1], 1, 3, padding=1)))
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """(n, channels, height, width) → one map of scores, (n, 1, rows, columns)."""
+        return [self.layers(pixels)]
+
+
+class SpectrumAdversary(nn.Module):
+    """Patches of spectra at several resolutions (Jang et al. 2021, UnivNet, arXiv:2106.07889)."""
+
+    def __init__(self, dims: tuple[int, ...] = (16, 32, 64)) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(PatchAdversary(1, dims) for _ in _RESOLUTIONS)
+
+    def forward(self, samples: Tensor) -> list[Tensor]:
+        """(n, time) → a map of scores for each resolution, (n, 1, bins, frames)."""
+        sizes = (magnitudes(samples, n_fft, hop) for n_fft, hop in _RESOLUTIONS)
+        compressed = [size.clamp_min(1e-4).log()[:, None] for size in sizes]
+        return [part(size)[0] for part, size in zip(self.parts, compressed, strict=True)]
+
+
+def draw_adversary(adversary: nn.Module, generator: torch.Generator) -> None:
+    """Draw fresh weights: spectral norms rescale what is drawn."""
+    for module in adversary.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
+            nn.init.normal_(dict(module.named_parameters())[_NORMED], std=fan_in**-0.5, generator=generator)
+
+
+def scored_by_adversary(scores: list[Tensor]) -> Tensor:
+    """What a codec loses by what it made: the negative mean score, (n,)."""
+    return torch.stack([-score.mean((1, 2, 3)) for score in scores]).mean(0)
+
+
+def adversary_loss(real: list[Tensor], made: list[Tensor]) -> Tensor:
+    """The hinge loss (Lim & Ye 2017, arXiv:1705.02894) of telling real from made, (n,)."""
+    losses = [F.relu(1 - a).mean((1, 2, 3)) + F.relu(1 + b).mean((1, 2, 3)) for a, b in zip(real, made, strict=True)]
+    return torch.stack(losses).mean(0) / 2
+
+
+def balance(wanted: Tensor, opposed: Tensor, weight: Tensor) -> Tensor:
+    """How much `opposed` must be multiplied by to pull at `weight` as hard as `wanted` does (Esser et al. 2021, VQGAN).
+
+    Args:
+        wanted: the loss of reconstruction, a scalar.
+        opposed: what the adversary makes a codec lose, a scalar.
+        weight: the codec's last weight.
+    """
+    (a,) = torch.autograd.grad(wanted, weight, retain_graph=True)
+    (b,) = torch.autograd.grad(opposed, weight, retain_graph=True)
+    ratio: Tensor = (a.norm() / (b.norm() + 1e-6)).clamp(0.0, 1e4).detach()
+    return ratio

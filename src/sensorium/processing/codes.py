@@ -1,0 +1,160 @@
+"""Pictures and speech that a model itself writes: as tokens of its vocabulary, and back as files that anyone opens."""
+
+from __future__ import annotations
+
+import copy
+import io
+import wave
+from collections.abc import Sequence
+from typing import Self, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import torch
+from torch import Tensor
+
+from sensorium.codecs.image import ImageCodec
+from sensorium.codecs.speech import SpeechCodec
+from sensorium.config import AugmentConfig, ModelConfig
+from sensorium.errors import ConfigError, RequestError
+from sensorium.messages import Audio, Image
+from sensorium.processing.raw import RawMedia
+
+Ids: TypeAlias = npt.NDArray[np.int32]
+Samples: TypeAlias = npt.NDArray[np.float32]
+C = TypeVar("C", ImageCodec, SpeechCodec)
+
+
+class Codecs:
+    """The codecs of a model, on the CPU, as its processor uses them.
+
+    Args:
+        config: the model's.
+        image: its image codec, if it has one.
+        speech: its speech codec, if it has one.
+    """
+
+    def __init__(self, config: ModelConfig, image: ImageCodec | None, speech: SpeechCodec | None) -> None:
+        self.config, self.image, self.speech = config, _on_cpu(image), _on_cpu(speech)
+        self._media = RawMedia(config)
+
+    def augmented(self, settings: AugmentConfig, generator: np.random.Generator) -> Self:
+        """The same, but every picture and recording is varied by chance before it is encoded."""
+        varied = copy.copy(self)
+        varied._media = self._media.augmented(settings, generator)
+        return varied
+
+    def __reduce__(self) -> tuple[type[Codecs], tuple[object, ...]]:
+        return Codecs, (self.config, self.image, self.speech)
+
+    @torch.inference_mode()
+    def picture_ids(self, part: Image) -> Ids:
+        """A picture as tokens, row by row: (n_codes,).
+
+        Raises:
+            RequestError: the model has no image codec.
+            DataError: the picture cannot be read, or is beyond its limits.
+        """
+        codec, first = self._image()
+        pixels = torch.from_numpy(np.ascontiguousarray(self._media.pixels(part)))[None]
+        return _ids(codec.encode(pixels).flatten(), first)
+
+    @torch.inference_mode()
+    def speech_ids(self, part: Audio) -> Ids:
+        """A recording as tokens: (n,).
+
+        Raises:
+            RequestError: the model has no speech codec.
+            DataError: the recording cannot be read, or is beyond its limits.
+        """
+        codec, first = self._speech()
+        return _ids(codec.encode(torch.from_numpy(self._media.samples(part))[None])[0], first)
+
+    @torch.inference_mode()
+    def picture(self, ids: Sequence[int]) -> bytes:
+        """The PNG file of the tokens of a whole picture.
+
+        Raises:
+            RequestError: the model has no image codec, or these are not the codes of one whole picture.
+        """
+        codec, first = self._image()
+        n_codes = codec.config.n_codes
+        if len(ids) != n_codes:
+            raise RequestError(f"a picture has {n_codes} codes, and here are {len(ids)}")
+        codes = torch.tensor(ids, dtype=torch.int64).view(1, *codec.config.grid) - first
+        return png_bytes(codec.decode(codes)[0])
+
+    @torch.inference_mode()
+    def voice(self, given: str | Audio | None = None) -> Tensor:
+        """Somebody's voice, (voice_dim,): by name, out of a recording, or the model's own.
+
+        Raises:
+            RequestError: the model has no speech codec, or no voice of that name.
+            DataError: the recording cannot be read, or is silent.
+        """
+        codec, _ = self._speech()
+        if not isinstance(given, Audio):
+            return codec.voice_named(given)
+        samples = torch.from_numpy(self._media.samples(given))
+        if len(samples) < codec.config.sample_rate // 4 or not float(samples.abs().max()) > 1e-4:
+            raise RequestError("the recording of the voice is silent, or shorter than a quarter of a second")
+        return codec.voice_of(samples[None])[0]
+
+    def _image(self) -> tuple[ImageCodec, int]:
+        if self.image is None:
+            raise RequestError("this model cannot draw: it has no image codec")
+        return self.image, self.image.config.first_id
+
+    def _speech(self) -> tuple[SpeechCodec, int]:
+        if self.speech is None:
+            raise RequestError("this model cannot speak: it has no speech codec")
+        return self.speech, self.speech.config.first_id
+
+
+def check_codes(config: ModelConfig, n_words: int) -> None:
+    """Raise `ConfigError` when codes of a model are tokens of its tokenizer, too."""
+    for name, codec in config.codecs().items():
+        if codec.first_id < n_words:
+            raise ConfigError(
+                f"{name}: its codes begin at token {codec.first_id}, but the tokenizer has {n_words} tokens of its own"
+            )
+
+
+def png_bytes(pixels: Tensor) -> bytes:
+    """The PNG file of pixels (3, height, width) within -1..1."""
+    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous()
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(levels.numpy()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def pcm16(samples: Samples) -> bytes:
+    """Samples within -1..1 as 16-bit little-endian mono PCM."""
+    return np.round(np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
+
+
+def wav_bytes(pcm: bytes, sample_rate: int) -> bytes:
+    """The WAV file of 16-bit mono PCM."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(pcm)
+    return buffer.getvalue()
+
+
+def _ids(codes: Tensor, first: int) -> Ids:
+    ids: Ids = (codes + first).numpy().astype(np.int32)
+    return ids
+
+
+def _on_cpu(codec: C | None) -> C | None:
+    """The codec itself where it computes on the CPU in float32, else a copy that does."""
+    if codec is None:
+        return None
+    weight = next(codec.parameters())
+    if weight.device.type == "cpu" and weight.dtype == torch.float32:
+        return codec
+    return copy.deepcopy(codec).to("cpu", torch.float32).eval()

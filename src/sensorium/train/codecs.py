@@ -1,0 +1,155 @@
+"""What codecs learn by: giving back what they were given, and an adversary that tells the two apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.codecs import losses
+from sensorium.codecs.adversary import (
+    PatchAdversary,
+    SpectrumAdversary,
+    adversary_loss,
+    balance,
+    draw_adversary,
+    scored_by_adversary,
+)
+from sensorium.codecs.image import ImageCodec
+from sensorium.codecs.speech import SpeechCodec
+from sensorium.data.raw import RawBatch, RawStream
+from sensorium.data.spec import DatasetSpec
+from sensorium.errors import ConfigError
+from sensorium.nn.omni import Omni
+from sensorium.processing.processor import Processor
+from sensorium.processing.raw import RawMedia
+from sensorium.train.recipe import Stage
+from sensorium.train.seeds import derive
+
+_EDGES, _STRUCTURE = 1.0, 0.5  # weights of the losses beside that of pixels
+
+
+class _CodecObjective:
+    """What both codecs share: their batches, and the game with the adversary, where the stage has one.
+
+    The codec and its adversary take their steps together, on one batch: neither's loss moves the other.
+    """
+
+    gathers = False
+    kind: str
+
+    def __init__(self, stage: Stage, adversary: Callable[[], nn.Module]) -> None:
+        self._stage = stage
+        self.adversary: nn.Module | None = None
+        if stage.adversary:
+            self.adversary = adversary()
+            draw_adversary(self.adversary, torch.Generator().manual_seed(derive(0, "adversary", stage.name)))
+
+    def count(self, batch: RawBatch) -> int:
+        """Pictures or recordings."""
+        return len(batch.values)
+
+    def n_bytes(self, batch: RawBatch) -> int:  # noqa: ARG002 (the protocol's)
+        """None: nothing is written."""
+        return 0
+
+    def _opposed(self, codec: ImageCodec | SpeechCodec, wanted: Tensor, made: Tensor, true: Tensor) -> Tensor:
+        """The loss of reconstruction (n,), with that of the game in training: a scalar."""
+        adversary, last = self.adversary, codec.last_weight
+        if adversary is None or not torch.is_grad_enabled():
+            return wanted.sum()
+        told = adversary_loss(adversary(true), adversary(made.detach())).sum()
+        # The adversary as it is, and not as it learns, says what the codec is to mend.
+        fixed = {name: weight.detach() for name, weight in adversary.named_parameters()}
+        scored = scored_by_adversary(torch.func.functional_call(adversary, fixed, made)).sum()
+        weight = self._stage.adversary * balance(wanted.sum(), scored, last)
+        return wanted.sum() + weight * scored + told
+
+
+class ImageCodecObjective(_CodecObjective):
+    """Pictures through their codes and back: pixels, edges and structure (SSIM) are to be the same."""
+
+    def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:  # noqa: ARG002 (the protocol's)
+        if model.config.image_codec is None:
+            raise ConfigError("objective image_codec needs a model with an image codec (set image_codec)")
+        super().__init__(stage, PatchAdversary)
+        self._media, self._workers = RawMedia(model.config), stage.workers
+
+    def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> RawStream:
+        """Pictures."""
+        workers = self._workers if repeat else 0
+        return RawStream(specs, self._media, "image", rows=rows, seed=seed, repeat=repeat, workers=workers)
+
+    def prepare(self, batch: RawBatch, seed: int) -> RawBatch:  # noqa: ARG002 (nothing is left to chance)
+        """The batch as it is."""
+        return batch
+
+    def loss(self, model: Omni, batch: RawBatch) -> Tensor:
+        """Summed over pictures."""
+        codec = model.image_codec
+        assert codec is not None
+        drawn, _ = codec(batch.values)
+        with torch.autocast(drawn.device.type, enabled=False):
+            drawn, true = drawn.float(), batch.values
+            wanted = losses.pixel_distance(drawn, true) + _EDGES * losses.gradient_distance(drawn, true)
+            wanted = wanted + _STRUCTURE * (1 - losses.structural_similarity(drawn, true))
+            return self._opposed(codec, wanted, drawn, true)
+
+    def flops(self, model: Omni, batch: RawBatch) -> float:
+        """Six per weight and code, though convolutions run at more places than there are codes."""
+        codec = model.image_codec
+        assert codec is not None
+        return 6.0 * _weights(codec) * len(batch.values) * codec.config.n_codes
+
+
+class SpeechCodecObjective(_CodecObjective):
+    """Recordings through their codes and back, cut to `time` codes; another stretch of the same tells who speaks."""
+
+    def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:  # noqa: ARG002 (the protocol's)
+        codec = model.config.speech_codec
+        if codec is None:
+            raise ConfigError("objective speech_codec needs a model with a speech codec (set speech_codec)")
+        super().__init__(stage, SpectrumAdversary)
+        self._media, self._workers = RawMedia(model.config), stage.workers
+        self._rate, self._length = codec.sample_rate, stage.time * codec.samples_per_code
+
+    def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> RawStream:
+        """Recordings, whole."""
+        workers = self._workers if repeat else 0
+        return RawStream(specs, self._media, "audio", rows=rows, seed=seed, repeat=repeat, workers=workers)
+
+    def prepare(self, batch: RawBatch, seed: int) -> RawBatch:
+        """Two stretches of each recording, drawn apart: one to give back, and one to know the voice by."""
+        generator = torch.Generator().manual_seed(seed)
+        return replace(batch, values=self._cut(batch, generator), references=self._cut(batch, generator))
+
+    def loss(self, model: Omni, batch: RawBatch) -> Tensor:
+        """Summed over recordings."""
+        codec = model.speech_codec
+        assert codec is not None
+        spoken, _ = codec(batch.values, batch.references)
+        with torch.autocast(spoken.device.type, enabled=False):
+            spoken = spoken.float()
+            wanted = losses.spectral_distance(spoken, batch.values, self._rate)
+            return self._opposed(codec, wanted, spoken, batch.values)
+
+    def flops(self, model: Omni, batch: RawBatch) -> float:
+        """Six per weight and frame."""
+        codec = model.speech_codec
+        assert codec is not None
+        return 6.0 * _weights(codec) * batch.values.numel() / codec.config.hop
+
+    def _cut(self, batch: RawBatch, generator: torch.Generator) -> Tensor:
+        """(rows, length): a stretch of each recording from anywhere in it; a shorter one is followed by silence."""
+        free = (batch.lengths - self._length).clamp_min(0)
+        starts = (torch.rand(len(free), generator=generator) * (free + 1)).long()
+        missing = max(0, int((starts + self._length).max()) - batch.values.shape[1])
+        values = torch.nn.functional.pad(batch.values, (0, missing))
+        return torch.stack([row[start : start + self._length] for row, start in zip(values, starts, strict=True)])
+
+
+def _weights(codec: nn.Module) -> int:
+    return sum(weight.numel() for weight in codec.parameters())
