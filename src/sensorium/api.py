@@ -5,25 +5,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorium.config import ModelConfig, SamplingConfig
+from sensorium.clauses import clauses
+from sensorium.config import ModelConfig, SamplingConfig, nearest
 from sensorium.data.media_files import media_kind
 from sensorium.errors import ConfigError, DataError, RequestError
 from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
 from sensorium.inference.engine import Engine, Prompt
-from sensorium.messages import Audio, Delta, Done, Image, Message, Part, Text, TextDelta
+from sensorium.inference.grammar import Making, ReplyKind, script_of
+from sensorium.messages import Audio, AudioDelta, Delta, Done, Image, ImageDelta, Message, Part, Text, TextDelta
+from sensorium.processing.codes import wav_bytes
 from sensorium.processing.media import Feature, media_of
-from sensorium.processing.processor import Processor
+from sensorium.processing.processor import Processor, wordless
 from sensorium.processing.tokenizer import Tokenizer
 
 Conversation: TypeAlias = str | Message | Sequence[Message | Mapping[str, Any]]
 Media: TypeAlias = str | Path | bytes | Image | Audio
+
+SAY_ALOUD = "Say: {text}"
+WRITE_DOWN = "Write down what you hear."
 
 
 def load(
@@ -82,6 +89,9 @@ class Model:
         *,
         image: Media | None = None,
         audio: Media | None = None,
+        reply: ReplyKind = "auto",
+        voice: str | Media | None = None,
+        pictures: int = 1,
         cancel: threading.Event | None = None,
         **sampling: Any,
     ) -> Message | list[Message]:
@@ -91,20 +101,28 @@ class Model:
             messages: what the user says, a message, or the whole conversation, as messages or dicts.
             image: a picture for the last message: a path, the bytes of a file, or an `Image`.
             audio: a recording for the last message, in the same forms.
+            reply: what to answer with: `text`, `image`, `speech` (each clause in words, then aloud), or `auto`, as the
+                model sees fit. A picture goes by the last one of the conversation, where there is one.
+            voice: who speaks: the name of a voice of the model's, or a short recording of somebody; by default the
+                model's own.
+            pictures: how many, where the reply is `image`.
             cancel: once set, the answer ends where it stands.
             sampling: settings of `SamplingConfig`, such as `temperature=0.7, max_tokens=100`; those left out are
                 the model's own.
 
         Returns:
-            The assistant's message; a list of them when `n` is more than 1.
+            The assistant's message; a list of them when `n` is more than 1. Pictures in it are PNG files, recordings
+            WAV files.
 
         Raises:
-            RequestError: a sampling value out of range, a conversation longer than the context, or a kind of
-                input that the model does not take.
+            RequestError: a sampling value out of range, a conversation longer than the context, a kind of input that
+                the model does not take, or a kind of answer or a voice that it does not have.
             DataError: a message has the wrong form.
         """
-        deltas = self.stream(messages, image=image, audio=audio, cancel=cancel, **sampling)
-        replies = [Message.assistant(text) for text in joined(deltas)]
+        deltas = self.stream(
+            messages, image=image, audio=audio, reply=reply, voice=voice, pictures=pictures, cancel=cancel, **sampling
+        )
+        replies = collected(deltas)
         return replies if len(replies) > 1 else replies[0]
 
     def stream(
@@ -113,13 +131,17 @@ class Model:
         *,
         image: Media | None = None,
         audio: Media | None = None,
+        reply: ReplyKind = "auto",
+        voice: str | Media | None = None,
+        pictures: int = 1,
         cancel: threading.Event | None = None,
         **sampling: Any,
     ) -> Iterator[Delta]:
         """Answer a conversation piece by piece; arguments and errors are those of `chat`.
 
         Yields:
-            `TextDelta`s of whole characters, then one `Done` per reply, saying why it ended.
+            `TextDelta`s of whole characters, `ImageDelta`s of whole pictures, `AudioDelta`s as soon as there is sound,
+            then one `Done` per reply, saying why it ended.
         """
         settings = self._sampling(sampling)
         conversation = _conversation(messages, [*_media(Image, image), *_media(Audio, audio)])
@@ -128,8 +150,93 @@ class Model:
                 self._check_senses(part)
         sequence = self.processor.encode_messages(conversation, add_generation_prompt=True)
         media = media_of([sequence.features]) if sequence.features else None
-        blind = self._without_pictures(conversation) if settings.guidance else None
-        return self._engine.stream(sequence.token_ids.tolist(), settings, media=media, blind=blind, cancel=cancel)
+        return self._engine.stream(
+            sequence.token_ids.tolist(),
+            settings,
+            media=media,
+            blind=self._without_pictures(conversation) if settings.guidance else None,
+            cancel=cancel,
+            making=self._making(conversation, reply, voice, pictures),
+            wordless=self._prompt(wordless(conversation)) if settings.image_guidance and reply != "text" else None,
+        )
+
+    def draw(
+        self, request: str, *, image: Media | None = None, pictures: int = 1, **sampling: Any
+    ) -> Image | list[Image]:
+        """A picture of what is asked for, or a given one changed by words.
+
+        Args:
+            request: what to draw, or how to change `image`.
+            image: the picture to change.
+            pictures: how many; several come as a list, each going by the one before.
+            sampling: as in `chat`, such as `image_temperature`, `image_guidance`, `seed`.
+
+        Raises:
+            RequestError, DataError: as `chat`.
+        """
+        message = self.chat(request, image=image, reply="image", pictures=pictures, **sampling | {"n": 1})
+        assert isinstance(message, Message)
+        drawn = [part for part in message.parts if isinstance(part, Image)]
+        return drawn if pictures > 1 else drawn[0]
+
+    def say(self, text: str, *, voice: str | Media | None = None, **sampling: Any) -> Audio:
+        """A text spoken, word by word: a WAV file. Arguments and errors are those of `stream_speech`."""
+        (message,) = collected(self.stream_speech(text, voice=voice, **sampling))
+        spoken = [part for part in message.parts if isinstance(part, Audio)]
+        if not spoken:
+            raise RequestError("nothing was spoken before the reply ended (raise max_tokens, or give a shorter text)")
+        return spoken[0]
+
+    def stream_speech(
+        self,
+        text: str,
+        *,
+        voice: str | Media | None = None,
+        cancel: threading.Event | None = None,
+        **sampling: Any,
+    ) -> Iterator[Delta]:
+        """Speak a text, and nothing else.
+
+        Args:
+            text: what to say.
+            voice: as in `chat`.
+            cancel: once set, the speech ends where it stands.
+            sampling: as in `chat`, such as `speech_temperature` and `seed`.
+
+        Yields:
+            As `stream`: the words of each clause, then its sound.
+
+        Raises:
+            RequestError: the text is empty, or the model cannot speak, or has no such voice.
+            DataError: the recording of the voice cannot be read.
+        """
+        settings = self._sampling(sampling | {"n": 1})
+        if not isinstance(text, str):
+            raise RequestError(f"the text to say must be a string, not {type(text).__name__}")
+        script = script_of(clauses(text.strip()), self.tokenizer)
+        prompt, _ = self._prompt([Message.user(SAY_ALOUD.format(text=text.strip()))])
+        making = Making("speech", voice=self._voice(voice), script=script)
+        return self._engine.stream(prompt, settings, cancel=cancel, making=making)
+
+    def transcribe(self, audio: Media, **sampling: Any) -> str:
+        """The words of a recording, in the language that is spoken.
+
+        Args:
+            audio: a path, the bytes of a file, or an `Audio`.
+            sampling: as in `chat`.
+
+        Raises:
+            RequestError, DataError: as `chat`.
+        """
+        message = self.chat(WRITE_DOWN, audio=audio, reply="text", **sampling | {"n": 1})
+        assert isinstance(message, Message)
+        return message.text
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names of the voices that the model comes with, its own first; none where it cannot speak."""
+        codec = self.config.speech_codec
+        return codec.voices if codec is not None else ()
 
     def complete(self, text: str, *, cancel: threading.Event | None = None, **sampling: Any) -> str | list[str]:
         """Continue a text, as a base model does.
@@ -225,10 +332,41 @@ class Model:
         left = [tuple(part for part in message.parts if not isinstance(part, Image)) for message in conversation]
         if left == [message.parts for message in conversation]:
             return None
-        blind = [replace(message, parts=parts) for message, parts in zip(conversation, left, strict=True)]
-        sequence = self.processor.encode_messages(blind, add_generation_prompt=True)
-        media = media_of([sequence.features]) if sequence.features else None
-        return sequence.token_ids.tolist(), media
+        return self._prompt([replace(message, parts=parts) for message, parts in zip(conversation, left, strict=True)])
+
+    def _prompt(self, conversation: Sequence[Message]) -> Prompt:
+        """A conversation as the engine reads it, before the assistant's next turn."""
+        sequence = self.processor.encode_messages(conversation, add_generation_prompt=True)
+        return sequence.token_ids.tolist(), media_of([sequence.features]) if sequence.features else None
+
+    def _making(
+        self, conversation: Sequence[Message], reply: ReplyKind, voice: str | Media | None, pictures: int
+    ) -> Making:
+        """What a reply is to be made of, with the codes of the picture that a new one goes by."""
+        if reply not in get_args(ReplyKind):
+            raise RequestError(f"reply = {reply!r}{nearest(str(reply), get_args(ReplyKind))}")
+        codecs = self.processor.codecs
+        reference = None
+        if reply in ("auto", "image") and codecs is not None and codecs.image is not None:
+            shown = [part for message in conversation for part in message.parts if isinstance(part, Image)]
+            reference = tuple(codecs.picture_ids(shown[-1]).tolist()) if shown else None
+        spoken = None if reply in ("text", "image") and voice is None else self._voice(voice)
+        return Making(reply, pictures, reference, spoken)
+
+    def _voice(self, voice: str | Media | None) -> torch.Tensor | None:
+        """Who is to speak; None for the model's own voice, or where it has none and none was asked for."""
+        if voice is None:
+            return None
+        codecs = self.processor.codecs
+        if codecs is None or codecs.speech is None:
+            raise RequestError(
+                f"{self.name} cannot speak: it has no speech codec, so voice means nothing (leave it out)"
+            )
+        if isinstance(voice, str):
+            return codecs.voice(voice)
+        (recording,) = _media(Audio, voice)
+        assert isinstance(recording, Audio)
+        return codecs.voice(recording)
 
     def _check_senses(self, part: Part, *, embedding: bool = False) -> None:
         """Raise `RequestError` unless the model takes in such a part: in a conversation, or to embed it."""
@@ -270,6 +408,29 @@ def joined(deltas: Iterator[Delta]) -> list[str]:
         elif isinstance(delta, Done):
             texts.setdefault(delta.index, [])
     return ["".join(texts[index]) for index in sorted(texts)]
+
+
+def collected(deltas: Iterator[Delta]) -> list[Message]:
+    """The whole message of each reply of a stream, in order."""
+    replies: dict[int, list[Delta]] = {}
+    for delta in deltas:
+        replies.setdefault(delta.index, []).append(delta)
+    return [Message.assistant(_parts_of(replies[index])) for index in sorted(replies)]
+
+
+def _parts_of(deltas: Sequence[Delta]) -> list[Part]:
+    """Words in a row as one part, and so with sound; a reply of nothing is an empty text."""
+    parts: list[Part] = []
+    for kind, group in groupby((delta for delta in deltas if not isinstance(delta, Done)), key=type):
+        pieces = list(group)
+        if kind is TextDelta:
+            parts.append(Text("".join(delta.text for delta in pieces if isinstance(delta, TextDelta))))
+        elif kind is AudioDelta:
+            sounds = [delta for delta in pieces if isinstance(delta, AudioDelta)]
+            parts.append(Audio(data=wav_bytes(b"".join(sound.pcm16 for sound in sounds), sounds[0].sample_rate)))
+        else:
+            parts += [Image(data=delta.png) for delta in pieces if isinstance(delta, ImageDelta)]
+    return parts or [Text("")]
 
 
 def _conversation(messages: Conversation, media: Sequence[Part]) -> list[Message]:

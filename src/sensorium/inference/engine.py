@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from sensorium.config import SamplingConfig
 from sensorium.errors import RequestError
 from sensorium.inference.decoding import Decoder
-from sensorium.inference.sampler import Constraint, Sampler, check_token_ids, guided, raw_logprobs
+from sensorium.inference.grammar import WORDS, Grammar, Making, Vocabulary
+from sensorium.inference.reply import Reply, Studio, samplers
+from sensorium.inference.sampler import Constraint, check_token_ids
 from sensorium.inference.text import TextStream
-from sensorium.messages import Delta, Done, FinishReason, TextDelta
+from sensorium.messages import Delta
 from sensorium.nn.features import check_media
 from sensorium.nn.media import Media
 from sensorium.nn.omni import Omni
@@ -60,6 +62,8 @@ class Engine:
         blind: Prompt | None = None,
         cancel: threading.Event | None = None,
         constraint: Constraint | None = None,
+        making: Making = WORDS,
+        wordless: Prompt | None = None,
     ) -> Iterator[Delta]:
         """Write `sampling.n` replies to a prompt, side by side.
 
@@ -70,16 +74,20 @@ class Engine:
                 from; none leaves the reply unguided.
             sampling: how to choose tokens and when to stop. Without `max_tokens` a reply may fill the context.
             cancel: once set, every reply ends at its next token with `cancelled`.
-            constraint: which tokens are allowed next.
+            constraint: which words are allowed next.
+            making: whether the reply is words, pictures or speech.
+            wordless: the prompt without the user's words, and its media, which `sampling.image_guidance` leans away
+                from; none leaves pictures unguided.
 
         Yields:
-            `TextDelta`s of whole characters, and one `Done` per reply. A stop string and a stop token are never
-            part of the text.
+            `TextDelta`s of whole characters, `ImageDelta`s of whole pictures, `AudioDelta`s as soon as there is sound,
+            and one `Done` per reply. A stop string and a stop token are never part of the text; of a reply that ends
+            in the middle of a picture, that picture is left out.
 
         Raises:
             RequestError: an empty or too long prompt, an unknown token, a placeholder without its picture or
-                recording (or the other way round), a model that cannot write. It is raised here, before the first
-                delta is asked for.
+                recording (or the other way round), a model that cannot write, draw or speak. It is raised here, before
+                the first delta is asked for.
         """
         token_ids = _whole_numbers(prompt)
         processor = self._check(token_ids, sampling)
@@ -91,22 +99,28 @@ class Engine:
             against = _whole_numbers(blind[0]), blind[1]
             self._check_tokens(against[0])
             self._check_media(*against)
+        if wordless is not None and sampling.image_guidance:
+            self._check_tokens(_whole_numbers(wordless[0]))
+            self._check_media(_whole_numbers(wordless[0]), wordless[1])
+        else:
+            wordless = None
         stop_ids = frozenset((*processor.stop_ids, *sampling.stop_token_ids))
-        known = min(self._config.vocab_size, processor.tokenizer.vocab_size)
+        vocabulary = Vocabulary(self._model_config, processor.tokenizer, stop_ids, processor.codecs)
         replies = [
-            _Reply(
-                Sampler(sampling, known, prompt=token_ids, index=index, constraint=constraint),
+            Reply(
+                Grammar(vocabulary, making, limit=limit),
+                samplers(sampling, vocabulary, prompt=token_ids, index=index, constraint=constraint),
                 TextStream(processor.tokenizer, sampling.stop, after=token_ids),
+                Studio.of(processor.codecs, making.voice),
+                sampling,
                 stop_ids=stop_ids,
                 limit=limit,
-                logprobs=sampling.logprobs,
-                guidance=sampling.guidance,
                 prompt_tokens=len(token_ids),
                 index=index,
             )
             for index in range(sampling.n)
         ]
-        return self._write(token_ids, media, against, replies, cancel or threading.Event())
+        return self._write(token_ids, media, against, wordless, replies, cancel or threading.Event())
 
     @property
     def threads(self) -> int:
@@ -157,7 +171,8 @@ class Engine:
         token_ids: list[int],
         media: Media | None,
         against: tuple[list[int], Media | None] | None,
-        replies: list[_Reply],
+        wordless: Prompt | None,
+        replies: list[Reply],
         cancel: threading.Event,
     ) -> Iterator[Delta]:
         rows = self._decoder.read(token_ids, media, cancel=cancel)
@@ -168,6 +183,8 @@ class Engine:
                 side.keep([0] * len(replies))
         while rows is not None and not cancel.is_set():
             for row, reply in enumerate(replies):
+                if wordless is not None and reply.draws_freely and reply.wordless is None:
+                    reply.wordless = self._decoder.read([*wordless[0], *reply.token_ids], wordless[1], cancel=cancel)
                 yield from reply.take(rows.scores[row], None if blind is None else blind.scores[row])
             going = [row for row, reply in enumerate(replies) if not reply.ended]
             if not going:
@@ -178,7 +195,10 @@ class Engine:
                 replies = [replies[row] for row in going]
             if not cancel.is_set():
                 for side in sides:
-                    self._decoder.step(side, [reply.last_token for reply in replies])
+                    self._decoder.step(side, [reply.token_ids[-1] for reply in replies])
+                for reply in replies:
+                    if reply.wordless is not None:
+                        self._decoder.step(reply.wordless, [reply.token_ids[-1]])
         for reply in replies:
             yield from reply.end("cancelled")
 
@@ -234,63 +254,3 @@ def _whole_numbers(token_ids: Sequence[int]) -> list[int]:
         return [operator.index(token) for token in token_ids]
     except TypeError:
         raise RequestError(f"token ids must be whole numbers, not {token_ids!r:.60}") from None
-
-
-class _Reply:
-    """One reply in the making."""
-
-    def __init__(
-        self,
-        sampler: Sampler,
-        text: TextStream,
-        *,
-        stop_ids: frozenset[int],
-        limit: int,
-        logprobs: int | None,
-        guidance: float,
-        prompt_tokens: int,
-        index: int,
-    ) -> None:
-        self._sampler = sampler
-        self._text = text
-        self._stop_ids = stop_ids
-        self._limit = limit
-        self._top = logprobs
-        self._guidance = guidance
-        self._prompt_tokens = prompt_tokens
-        self._index = index
-        self.ended = False
-
-    @property
-    def last_token(self) -> int:
-        """The token chosen last."""
-        return self._sampler.token_ids[-1]
-
-    def take(self, scores: torch.Tensor, blind: torch.Tensor | None = None) -> Iterator[Delta]:
-        """Choose the next token from scores (vocab_size,); yield the text it sets free, and the end if it is one.
-
-        `blind` are the scores without pictures, to lean away from.
-        """
-        token = self._sampler.choose(scores if blind is None else guided(scores, blind, self._guidance))
-        if token in self._stop_ids:
-            yield from self.end("stop")
-            return
-        top = None if self._top is None else raw_logprobs(scores, token, self._top)
-        yield from self._delta(self._text.push(token, top))
-        if self._text.stopped:
-            yield from self.end("stop")
-        elif len(self._sampler.token_ids) >= self._limit:
-            yield from self.end("length")
-
-    def end(self, reason: FinishReason) -> Iterator[Delta]:
-        """Let go of text held back, and close the reply."""
-        self.ended = True
-        if not self._text.stopped:
-            yield from self._delta(self._text.finish())
-        if self._text.stopped:
-            reason = "stop"
-        yield Done(reason, self._prompt_tokens, len(self._sampler.token_ids), self._index)
-
-    def _delta(self, text: str) -> Iterator[Delta]:
-        if text:
-            yield TextDelta(text, self._index, self._text.logprobs())

@@ -66,6 +66,10 @@ class TextStream:
         self._previous = token_id
         return self._pass(self._decoder.push(token_id))
 
+    def pause(self) -> str:
+        """The words held back, where something else than words comes between; a stop string does not reach across."""
+        return self.finish()
+
     def finish(self) -> str:
         """The rest of the text at the end of a reply that no stop string ended."""
         rest = self._pass(self._decoder.flush())

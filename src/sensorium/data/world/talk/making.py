@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sensorium.clauses import clauses
 from sensorium.data.world.scene import HORIZON, Group, Scene, place_things
 from sensorium.data.world.splits import pairs
 from sensorium.data.world.talk import lexicon
@@ -15,7 +16,7 @@ from sensorium.data.world.talk.captions import describe, scene_facts
 from sensorium.data.world.talk.questions import asked_scene, single_things
 from sensorium.data.world.talk.sentences import heard_sentence
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown, speakable
-from sensorium.data.world.talk.types import Piece, Seen, Spoken, Talk, Turn
+from sensorium.data.world.talk.types import Language, Piece, Seen, Spoken, Talk, Turn
 from sensorium.data.world.things import COLOURS, TIMES, WEATHERS
 
 VOICE = 0  # whose voice answers
@@ -205,6 +206,10 @@ def speak(setting: Setting) -> Talk:
     else:
         answer = heard_sentence(setting)
         pieces = (setting.say(READ, text=answer),)
-    said = Spoken(answer, setting.language, VOICE)
-    turns = (Turn("user", pieces), Turn("assistant", (answer, said)))
+    turns = (Turn("user", pieces), Turn("assistant", said_by_clause(answer, setting.language)))
     return Talk("speak", setting.language, turns, facts | {"transcript": answer})
+
+
+def said_by_clause(answer: str, language: Language) -> tuple[Piece, ...]:
+    """An answer as it is spoken: the words of a clause, then their sound, and the next."""
+    return tuple(piece for words in clauses(answer) for piece in (words, Spoken(words, language, VOICE)))

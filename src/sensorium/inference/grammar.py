@@ -1,0 +1,255 @@
+"""What a reply may hold next: words, whole pictures, speech behind its words. Nothing malformed can be sampled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from sensorium.config import CodeRange, ModelConfig
+from sensorium.errors import RequestError
+from sensorium.processing.codes import Codecs
+from sensorium.processing.tokenizer import Tokenizer
+
+ReplyKind: TypeAlias = Literal["auto", "text", "image", "speech"]
+State: TypeAlias = Literal["words", "picture", "speech"]
+LONGEST_CLAUSE = 20.0  # seconds of speech after which a clause ends in any case
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a reply is to be made of.
+
+    Attributes:
+        reply: words alone, a picture, speech (each clause in words, then aloud), or as the model sees fit.
+        pictures: how many, where the reply is a picture.
+        reference: tokens of the last picture of the conversation, which the next one goes by.
+        voice: (voice_dim,) who speaks; None is the model's own voice.
+        script: the words to say, clause by clause, as tokens: nothing else is written.
+    """
+
+    reply: ReplyKind = "auto"
+    pictures: int = 1
+    reference: tuple[int, ...] | None = None
+    voice: Tensor | None = None
+    script: tuple[tuple[int, ...], ...] | None = None
+
+
+WORDS = Making("text")
+
+
+class Vocabulary:
+    """The tokens of a model by what they are for.
+
+    Args:
+        config: the model's.
+        tokenizer: its.
+        stop_ids: tokens that end a reply.
+        codecs: what turns codes into pictures and speech; without them none are written.
+    """
+
+    def __init__(
+        self, config: ModelConfig, tokenizer: Tokenizer, stop_ids: Iterable[int], codecs: Codecs | None
+    ) -> None:
+        self.n_words = min(config.decoder.vocab_size, tokenizer.vocab_size)
+        self.stop_ids = sorted(index for index in set(stop_ids) if index < self.n_words)
+        self.picture = config.image_codec if codecs is not None and codecs.image is not None else None
+        self.speech = config.speech_codec if codecs is not None and codecs.speech is not None else None
+        controls = tokenizer.control_ids
+        self.n_codes = 0 if self.picture is None else self.picture.n_codes
+        self.picture_begin, self.picture_end = _edges(self.picture, controls)
+        self.speech_begin, self.speech_end = _edges(self.speech, controls)
+        self._frames: set[int] = {
+            index for index in (self.picture_begin, self.picture_end, self.speech_begin, self.speech_end) if index >= 0
+        }
+        for part in (config.vision, config.speech):
+            if part is not None and self._frames and part.placeholder.token in controls:
+                self._frames.add(controls[part.placeholder.token])
+
+    @property
+    def makes(self) -> bool:
+        """Whether the model writes pictures or speech at all."""
+        return bool(self._frames)
+
+    def forbidden(self, *, but: Iterable[int] = ()) -> Tensor | None:
+        """(n_words,) true for the frames of pictures and speech, but some; None where there are no frames."""
+        if not self._frames:
+            return None
+        mask = torch.zeros(self.n_words, dtype=torch.bool)
+        mask[list(self._frames - set(but))] = True
+        return mask
+
+    def picture_length(self, *, edits: bool) -> int:
+        """Tokens that a picture takes, with its begin and end, and with the one it goes by."""
+        return self.n_codes + 2 + (self.n_codes + 1 if edits else 0)
+
+
+class Grammar:
+    """Where a reply stands, and which tokens may come next.
+
+    Args:
+        vocabulary: the model's.
+        making: what is asked for.
+        limit: tokens that the reply may have.
+
+    Raises:
+        RequestError: the model cannot make what is asked for, or the reply has no room for it.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, making: Making, *, limit: int) -> None:
+        self._vocabulary, self._making, self._limit = vocabulary, making, limit
+        self.state: State = "words"
+        self.codes: list[int] = []  # of the picture or stretch of speech at hand
+        self.finished = False
+        self._reference = making.reference
+        self._queue: list[int] = []  # tokens that must come, first one first
+        self._pictures, self._taken, self._unspoken = 0, 0, False
+        self._clauses = iter(making.script or ())
+        self._check()
+        self._mask = vocabulary.forbidden(but=self._openings())
+        self._mask_without_room = vocabulary.forbidden()
+        if making.script is not None:
+            self._next_clause()
+        elif making.reply == "image":
+            self._queue = [vocabulary.picture_begin]
+
+    @property
+    def forced(self) -> int | None:
+        """The one token that can come next, None where there is a choice."""
+        if self._queue:
+            return self._queue[0]
+        if self.state == "picture" and len(self.codes) == self._vocabulary.n_codes:
+            return self._vocabulary.picture_end
+        if self.state == "speech" and len(self.codes) >= self._longest():
+            return self._vocabulary.speech_end
+        return None
+
+    def candidates(self, scores: Tensor) -> Tensor:
+        """The scores (vocab_size,) of what may come next, in the order that `token` counts."""
+        vocabulary = self._vocabulary
+        if self.state == "picture":
+            assert vocabulary.picture is not None
+            return scores[vocabulary.picture.ids.start : vocabulary.picture.ids.stop]
+        if self.state == "speech":
+            assert vocabulary.speech is not None
+            codes = scores[vocabulary.speech.ids.start : vocabulary.speech.ids.stop]
+            ends = scores[vocabulary.speech_end : vocabulary.speech_end + 1]
+            return torch.cat((codes, ends if self.codes else torch.full_like(ends, -math.inf)))
+        words = scores[: vocabulary.n_words]
+        if self._mask is None or self._mask_without_room is None:
+            return words
+        roomy = self._limit - self._taken >= vocabulary.picture_length(edits=self._reference is not None)
+        words = words.masked_fill(self._mask if roomy else self._mask_without_room, -math.inf)
+        return self._to_be_spoken(words) if self._making.reply == "speech" else words
+
+    def token(self, candidate: int) -> int:
+        """The token of a place among the candidates."""
+        vocabulary = self._vocabulary
+        if self.state == "picture":
+            assert vocabulary.picture is not None
+            return vocabulary.picture.ids[candidate]
+        if self.state == "speech":
+            assert vocabulary.speech is not None
+            ids = vocabulary.speech.ids
+            return ids[candidate] if candidate < len(ids) else vocabulary.speech_end
+        return candidate
+
+    def take(self, token: int) -> None:
+        """Go on behind a token of the reply."""
+        self._taken += 1
+        vocabulary = self._vocabulary
+        queued = bool(self._queue)
+        if queued:
+            self._queue.pop(0)
+        if self.state == "picture":
+            if token == vocabulary.picture_end:
+                self._end_picture()
+            elif not queued:
+                self.codes.append(token)
+        elif self.state == "speech":
+            if token == vocabulary.speech_end:
+                self.state, self._unspoken = "words", False
+                self._next_clause()
+            else:
+                self.codes.append(token)
+        elif token == vocabulary.picture_begin and vocabulary.picture is not None:
+            self.state, self.codes = "picture", []
+            if self._reference is not None:
+                self._queue = [*self._reference, vocabulary.picture_begin]
+        elif token == vocabulary.speech_begin and vocabulary.speech is not None:
+            self.state, self.codes = "speech", []
+        else:
+            self._unspoken = True
+
+    def _end_picture(self) -> None:
+        self.state, self._pictures = "words", self._pictures + 1
+        self._reference = tuple(self.codes)
+        if self._making.reply == "image":
+            self.finished = self._pictures >= self._making.pictures
+            self._queue = [] if self.finished else [self._vocabulary.picture_begin]
+
+    def _next_clause(self) -> None:
+        """Queue the words of the next clause of a script, and the beginning of its speech."""
+        if self._making.script is None:
+            return
+        clause = next(self._clauses, None)
+        self.finished = clause is None
+        self._queue = [] if clause is None else [*clause, self._vocabulary.speech_begin]
+
+    def _to_be_spoken(self, words: Tensor) -> Tensor:
+        """Scores of words that do not end before all of them are spoken: where they would end, speech begins."""
+        stops, begin = self._vocabulary.stop_ids, self._vocabulary.speech_begin
+        words = words.clone()
+        if self._unspoken:
+            words[begin] = torch.cat((words[stops], words[begin : begin + 1])).logsumexp(0)
+            words[stops] = -math.inf
+        else:
+            words[begin] = -math.inf
+            if not self.codes:
+                words[stops] = -math.inf
+        return words
+
+    def _openings(self) -> list[int]:
+        """Beginnings that a reply may hold between its words."""
+        vocabulary, reply = self._vocabulary, self._making.reply
+        opening = [vocabulary.picture_begin] if reply == "auto" and vocabulary.picture is not None else []
+        return opening + ([vocabulary.speech_begin] if reply in ("auto", "speech") else [])
+
+    def _longest(self) -> int:
+        assert self._vocabulary.speech is not None
+        return math.ceil(LONGEST_CLAUSE * self._vocabulary.speech.codes_per_second)
+
+    def _check(self) -> None:
+        vocabulary, making = self._vocabulary, self._making
+        if making.reply == "image" and vocabulary.picture is None:
+            raise RequestError("this model cannot draw: it has no image codec (ask for a reply in words)")
+        if (making.reply == "speech" or making.script is not None) and vocabulary.speech is None:
+            raise RequestError("this model cannot speak: it has no speech codec (ask for a reply in words)")
+        if making.reply == "image":
+            first = vocabulary.picture_length(edits=making.reference is not None)
+            needed = first + (making.pictures - 1) * vocabulary.picture_length(edits=True)
+            if making.pictures < 1 or needed > self._limit:
+                raise RequestError(
+                    f"{making.pictures} picture(s) take {needed} tokens, and the reply may have {self._limit} "
+                    "(raise max_tokens, ask for fewer, or shorten the conversation)"
+                )
+
+
+def _edges(codec: CodeRange | None, controls: Mapping[str, int]) -> tuple[int, int]:
+    return (-1, -1) if codec is None else (controls[codec.begin], controls[codec.end])
+
+
+def script_of(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
+    """Clauses as the tokens that a reply consists of.
+
+    Raises:
+        RequestError: there is nothing to say.
+    """
+    script = tuple(tuple(tokenizer.encode(text)) for text in texts)
+    if not any(script):
+        raise RequestError("there is nothing to say: the text is empty")
+    return script

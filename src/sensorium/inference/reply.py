@@ -1,0 +1,173 @@
+"""One reply in the making: tokens are chosen by what may come next, and become words, pictures and sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from sensorium.codecs.streaming import SpeechStream
+from sensorium.config import SamplingConfig
+from sensorium.inference.decoding import Rows
+from sensorium.inference.grammar import Grammar, State, Vocabulary
+from sensorium.inference.sampler import Constraint, Sampler, guided, raw_logprobs
+from sensorium.inference.text import TextStream
+from sensorium.messages import AudioDelta, Delta, Done, FinishReason, ImageDelta, TextDelta
+from sensorium.processing.codes import Codecs, pcm16
+
+Samplers: TypeAlias = dict[State, Sampler]
+
+
+def samplers(
+    sampling: SamplingConfig,
+    vocabulary: Vocabulary,
+    *,
+    prompt: Sequence[int],
+    index: int,
+    constraint: Constraint | None,
+) -> Samplers:
+    """One for words, and where the model makes them for pictures and speech, which no penalty of words touches.
+
+    Raises:
+        RequestError: a biased token lies outside the vocabulary.
+    """
+    found: Samplers = {
+        "words": Sampler(sampling, vocabulary.n_words, prompt=prompt, index=index, constraint=constraint)
+    }
+    if vocabulary.picture is not None:
+        settings = _plain(sampling, sampling.image_temperature, sampling.image_top_p)
+        found["picture"] = Sampler(settings, vocabulary.picture.codebook_size, index=index)
+    if vocabulary.speech is not None:
+        settings = _plain(sampling, sampling.speech_temperature, sampling.speech_top_p)
+        found["speech"] = Sampler(settings, vocabulary.speech.codebook_size + 1, index=index)
+    return found
+
+
+def _plain(sampling: SamplingConfig, temperature: float, top_p: float) -> SamplingConfig:
+    return SamplingConfig(temperature=temperature, top_p=top_p, seed=sampling.seed)
+
+
+@dataclass
+class Studio:
+    """Where a reply's pictures and speech are made."""
+
+    codecs: Codecs
+    stream: SpeechStream | None
+
+    @classmethod
+    def of(cls, codecs: Codecs | None, voice: Tensor | None) -> Studio | None:
+        """That of a model's codecs, with somebody's voice or the model's own; None for a model without codecs.
+
+        Raises:
+            RequestError: the model's speech codec comes without a voice, and none is given.
+        """
+        if codecs is None:
+            return None
+        if codecs.speech is None:
+            return cls(codecs, None)
+        return cls(codecs, SpeechStream(codecs.speech, codecs.voice() if voice is None else voice))
+
+    def sound(self, samples: Tensor | None, index: int) -> Iterator[AudioDelta]:
+        """Samples as a delta, where there are some."""
+        if samples is not None and self.codecs.speech is not None:
+            yield AudioDelta(pcm16(samples.numpy()), self.codecs.speech.config.sample_rate, index)
+
+
+class Reply:
+    """One reply: which tokens it has, and what they set free."""
+
+    def __init__(
+        self,
+        grammar: Grammar,
+        samplers: Samplers,
+        text: TextStream,
+        studio: Studio | None,
+        sampling: SamplingConfig,
+        *,
+        stop_ids: frozenset[int],
+        limit: int,
+        prompt_tokens: int,
+        index: int,
+    ) -> None:
+        self._grammar, self._samplers, self._text, self._studio = grammar, samplers, text, studio
+        self._sampling, self._stop_ids, self._limit = sampling, stop_ids, limit
+        self._prompt_tokens, self._index = prompt_tokens, index
+        self.token_ids: list[int] = []
+        self.ended = False
+        self.wordless: Rows | None = None  # the same reply to a conversation without words, while a picture is drawn
+
+    @property
+    def draws_freely(self) -> bool:
+        """Whether the next token is a code of a picture, to be chosen."""
+        return self._grammar.state == "picture" and self._grammar.forced is None
+
+    def take(self, scores: Tensor, blind: Tensor | None = None) -> Iterator[Delta]:
+        """Choose the next token from scores (vocab_size,); yield what it sets free, and the end if it is one.
+
+        `blind` are the scores without pictures, to lean away from.
+        """
+        state = self._grammar.state
+        token = self._grammar.forced
+        if token is None:
+            token = self._chosen(scores, blind)
+        elif state == "words":
+            self._samplers["words"].record(token)
+        self.token_ids.append(token)
+        if state == "words" and token in self._stop_ids:
+            yield from self.end("stop")
+            return
+        self._grammar.take(token)
+        yield from self._made(state, token, scores)
+        if self._text.stopped or self._grammar.finished:
+            yield from self.end("stop")
+        elif len(self.token_ids) >= self._limit:
+            yield from self.end("length")
+
+    def end(self, reason: FinishReason) -> Iterator[Delta]:
+        """Let go of text and sound held back, and close the reply."""
+        self.ended = True
+        if not self._text.stopped:
+            yield from self._delta(self._text.finish())
+        if self._studio is not None and self._studio.stream is not None:
+            yield from self._studio.sound(self._studio.stream.flush(), self._index)
+        if self._text.stopped:
+            reason = "stop"
+        yield Done(reason, self._prompt_tokens, len(self.token_ids), self._index)
+
+    def _chosen(self, scores: Tensor, blind: Tensor | None) -> int:
+        grammar, sampling = self._grammar, self._sampling
+        if grammar.state == "words" and blind is not None:
+            scores = guided(scores, blind, sampling.guidance)
+        candidates = grammar.candidates(scores)
+        if grammar.state == "picture" and self.wordless is not None:
+            # Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
+            without = grammar.candidates(self.wordless.scores[0]).float().log_softmax(-1)
+            asked = candidates.float().log_softmax(-1)
+            candidates = asked + sampling.image_guidance * (asked - without)
+        return grammar.token(self._samplers[grammar.state].choose(candidates))
+
+    def _made(self, state: State, token: int, scores: Tensor) -> Iterator[Delta]:
+        """What the token just taken, which was chosen in a state, sets free."""
+        grammar, studio = self._grammar, self._studio
+        if state == "words" and grammar.state == "words":
+            top = None if self._sampling.logprobs is None else raw_logprobs(scores, token, self._sampling.logprobs)
+            yield from self._delta(self._text.push(token, top))
+        elif state == "words":  # a picture or speech begins: what was held back of the words comes before it
+            yield from self._delta(self._text.pause())
+        elif studio is not None and state == "picture" and grammar.state == "words":
+            self.wordless = None
+            yield ImageDelta(studio.codecs.picture(grammar.codes), index=self._index)
+        elif (
+            studio is not None and studio.stream is not None and state == "speech" and studio.codecs.speech is not None
+        ):
+            if grammar.state == "words":
+                yield from studio.sound(studio.stream.flush(), self._index)
+            else:
+                code = token - studio.codecs.speech.config.first_id
+                yield from studio.sound(studio.stream.push(code), self._index)
+
+    def _delta(self, text: str) -> Iterator[Delta]:
+        if text:
+            yield TextDelta(text, self._index, self._text.logprobs())
