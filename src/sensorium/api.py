@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,19 +14,17 @@ from numpy.typing import NDArray
 
 from sensorium.clauses import clauses
 from sensorium.config import ModelConfig, SamplingConfig, nearest
-from sensorium.data.media_files import media_kind
-from sensorium.errors import ConfigError, DataError, RequestError
+from sensorium.errors import ConfigError, RequestError
+from sensorium.forms import Conversation, Media, collected, conversation_of, joined, media_parts, part_of
 from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
 from sensorium.inference.engine import Engine, Prompt
+from sensorium.inference.generators import AutoregressiveGenerator, GANGenerator, Generator, GeneratorKind
 from sensorium.inference.grammar import Making, ReplyKind, script_of
-from sensorium.messages import Audio, AudioDelta, Delta, Done, Image, ImageDelta, Message, Part, Text, TextDelta
+from sensorium.messages import Audio, AudioDelta, Delta, Image, Message, Part, Text
 from sensorium.processing.codes import wav_bytes
 from sensorium.processing.media import Feature, media_of
 from sensorium.processing.processor import Processor, wordless
 from sensorium.processing.tokenizer import Tokenizer
-
-Conversation: TypeAlias = str | Message | Sequence[Message | Mapping[str, Any]]
-Media: TypeAlias = str | Path | bytes | Image | Audio
 
 SAY_ALOUD = "Say: {text}"
 WRITE_DOWN = "Write down what you hear."
@@ -70,6 +67,11 @@ class Model:
     def config(self) -> ModelConfig:
         """The model's settings."""
         return self._pretrained.config
+
+    @property
+    def engine(self) -> Engine:
+        """What computes, on token ids."""
+        return self._engine
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -144,7 +146,7 @@ class Model:
             then one `Done` per reply, saying why it ended.
         """
         settings = self._sampling(sampling)
-        conversation = _conversation(messages, [*_media(Image, image), *_media(Audio, audio)])
+        conversation = conversation_of(messages, [*media_parts(Image, image), *media_parts(Audio, audio)])
         for message in conversation:
             for part in message.parts:
                 self._check_senses(part)
@@ -161,31 +163,59 @@ class Model:
         )
 
     def draw(
-        self, request: str, *, image: Media | None = None, pictures: int = 1, **sampling: Any
+        self,
+        request: str,
+        *,
+        image: Media | None = None,
+        pictures: int = 1,
+        generator: GeneratorKind = "autoregressive",
+        **sampling: Any,
     ) -> Image | list[Image]:
         """A picture of what is asked for, or a given one changed by words.
 
         Args:
             request: what to draw, or how to change `image`.
             image: the picture to change.
-            pictures: how many; several come as a list, each going by the one before.
-            sampling: as in `chat`, such as `image_temperature`, `image_guidance`, `seed`.
+            pictures: how many; several come as a list, each going by the one before (those of `gan` do not).
+            generator: what makes them, see `generator`.
+            sampling: as in `chat`, such as `image_temperature`, `image_guidance`, `seed`; `gan` takes `seed` alone.
 
         Raises:
             RequestError, DataError: as `chat`.
         """
+        if generator != "autoregressive":
+            makes = self.generator(generator)
+            for name in sampling.keys() - {"seed"}:
+                raise RequestError(f"{name} means nothing to a painter, which makes a picture at once (leave it out)")
+            asked = conversation_of(request, media_parts(Image, image))
+            painted = makes.generate(asked, seed=sampling.get("seed"), n=pictures)
+            return painted if pictures > 1 else painted[0]
         message = self.chat(request, image=image, reply="image", pictures=pictures, **sampling | {"n": 1})
         assert isinstance(message, Message)
         drawn = [part for part in message.parts if isinstance(part, Image)]
+        if not drawn:
+            raise RequestError(
+                "nothing was drawn before the reply ended (it was cancelled, or stopped by a stop token)"
+            )
         return drawn if pictures > 1 else drawn[0]
+
+    def generator(self, kind: GeneratorKind = "autoregressive") -> Generator:
+        """What makes pictures of conversations: `autoregressive`, code by code, or `gan`, in one pass.
+
+        Raises:
+            RequestError: an unknown kind, or the model has no image codec, or no painter.
+        """
+        if kind not in get_args(GeneratorKind):
+            raise RequestError(f"generator = {kind!r}{nearest(str(kind), get_args(GeneratorKind))}")
+        return AutoregressiveGenerator(self) if kind == "autoregressive" else GANGenerator(self)
 
     def say(self, text: str, *, voice: str | Media | None = None, **sampling: Any) -> Audio:
         """A text spoken, word by word: a WAV file. Arguments and errors are those of `stream_speech`."""
-        (message,) = collected(self.stream_speech(text, voice=voice, **sampling))
-        spoken = [part for part in message.parts if isinstance(part, Audio)]
-        if not spoken:
+        deltas = self.stream_speech(text, voice=voice, **sampling)
+        sounds = [delta for delta in deltas if isinstance(delta, AudioDelta)]  # of one clause after the other
+        if not sounds:
             raise RequestError("nothing was spoken before the reply ended (raise max_tokens, or give a shorter text)")
-        return spoken[0]
+        return Audio(data=wav_bytes(b"".join(sound.pcm16 for sound in sounds), sounds[0].sample_rate))
 
     def stream_speech(
         self,
@@ -312,7 +342,7 @@ class Model:
             RequestError: the text is empty, or longer than the model's context; the model cannot embed such a part.
             DataError: the picture or recording cannot be read.
         """
-        part = _part(part)
+        part = part_of(part)
         if isinstance(part, Text):
             if not part.text:
                 raise RequestError("the text to embed is empty")
@@ -364,7 +394,7 @@ class Model:
             )
         if isinstance(voice, str):
             return codecs.voice(voice)
-        (recording,) = _media(Audio, voice)
+        (recording,) = media_parts(Audio, voice)
         assert isinstance(recording, Audio)
         return codecs.voice(recording)
 
@@ -397,90 +427,3 @@ class Model:
             return SamplingConfig.parse({**defaults, **changes}, "sampling")
         except ConfigError as error:
             raise RequestError(str(error)) from None
-
-
-def joined(deltas: Iterator[Delta]) -> list[str]:
-    """The whole text of each reply of a stream, in order."""
-    texts: dict[int, list[str]] = {}
-    for delta in deltas:
-        if isinstance(delta, TextDelta):
-            texts.setdefault(delta.index, []).append(delta.text)
-        elif isinstance(delta, Done):
-            texts.setdefault(delta.index, [])
-    return ["".join(texts[index]) for index in sorted(texts)]
-
-
-def collected(deltas: Iterator[Delta]) -> list[Message]:
-    """The whole message of each reply of a stream, in order."""
-    replies: dict[int, list[Delta]] = {}
-    for delta in deltas:
-        replies.setdefault(delta.index, []).append(delta)
-    return [Message.assistant(_parts_of(replies[index])) for index in sorted(replies)]
-
-
-def _parts_of(deltas: Sequence[Delta]) -> list[Part]:
-    """Words in a row as one part, and so with sound; a reply of nothing is an empty text."""
-    parts: list[Part] = []
-    for kind, group in groupby((delta for delta in deltas if not isinstance(delta, Done)), key=type):
-        pieces = list(group)
-        if kind is TextDelta:
-            parts.append(Text("".join(delta.text for delta in pieces if isinstance(delta, TextDelta))))
-        elif kind is AudioDelta:
-            sounds = [delta for delta in pieces if isinstance(delta, AudioDelta)]
-            parts.append(Audio(data=wav_bytes(b"".join(sound.pcm16 for sound in sounds), sounds[0].sample_rate)))
-        else:
-            parts += [Image(data=delta.png) for delta in pieces if isinstance(delta, ImageDelta)]
-    return parts or [Text("")]
-
-
-def _conversation(messages: Conversation, media: Sequence[Part]) -> list[Message]:
-    """Any accepted form of a conversation as messages, with media given apart put before the last one's words."""
-    if isinstance(messages, str):
-        messages = [Message.user(messages)]
-    elif isinstance(messages, Message):
-        messages = [messages]
-    if not isinstance(messages, Sequence):
-        raise DataError(f"a conversation must be a string, a Message or a list of them, not {type(messages).__name__}")
-    conversation = []
-    for index, message in enumerate(messages):
-        if not isinstance(message, Message):
-            try:
-                message = Message.from_dict(message)
-            except DataError as error:
-                raise DataError(f"message {index}: {error}") from None
-        conversation.append(message)
-    if not conversation:
-        raise DataError("a conversation must have at least one message")
-    if media:
-        last = conversation[-1]
-        conversation[-1] = Message(last.role, (*media, *last.parts))
-    return conversation
-
-
-def _media(kind: type[Image] | type[Audio], given: Media | None) -> list[Part]:
-    """A picture or recording in any accepted form, as no or one part."""
-    if given is None:
-        return []
-    if isinstance(given, kind):
-        return [given]
-    if isinstance(given, bytes):
-        return [kind(data=given)]
-    if isinstance(given, str | Path):
-        return [kind(path=Path(given))]
-    raise RequestError(f"{kind.__name__.lower()} must be a path, bytes or {kind.__name__}, not {type(given).__name__}")
-
-
-def _part(given: str | Path | Part) -> Part:
-    """What is to be embedded, in any accepted form, as a part."""
-    if isinstance(given, str):
-        return Text(given)
-    if isinstance(given, Path):
-        kind = media_kind(given.name)
-        if kind is None:
-            raise RequestError(
-                f"{given} is by its name no picture or recording (say which: Image(path=…), Audio(path=…))"
-            )
-        return Image(path=given) if kind == "image" else Audio(path=given)
-    if isinstance(given, Text | Image | Audio):
-        return given
-    raise RequestError(f"what to embed must be a string, a Path, Text, Image or Audio, not {type(given).__name__}")

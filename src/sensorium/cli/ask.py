@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sensorium.cli import options
+from sensorium.cli.making import check_out, write_media
+from sensorium.cli.speech import VoiceOption, given_voice
 from sensorium.errors import DataError, RequestError
-from sensorium.messages import Audio, Done, Image, Message, Part, Text, TextDelta
-
-if TYPE_CHECKING:
-    from sensorium.api import Model
+from sensorium.messages import Audio, AudioDelta, Delta, Done, Image, ImageDelta, Message, Part, Text, TextDelta
 
 
 def ask(
@@ -31,6 +31,14 @@ def ask(
     complete: Annotated[
         bool, typer.Option("--complete", help="Continue the text instead of answering it (for a base model).")
     ] = False,
+    reply: Annotated[
+        options.ReplyName, typer.Option(help="Answer in words, with a picture, or aloud; auto: as the model sees fit.")
+    ] = "auto",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file for pictures (PNG) or speech (WAV) of the answer.")
+    ] = None,
+    voice: VoiceOption = None,
+    pictures: Annotated[int, typer.Option(min=1, max=16, help="How many, with --reply image.")] = 1,
     as_json: options.JsonOption = False,
     temperature: options.TemperatureOption = None,
     top_p: options.TopPOption = None,
@@ -49,6 +57,9 @@ def ask(
     echo "Tell me a story." | sensorium ask --temperature 0.7 --seed 1
     sensorium ask "What is this?" --image photo.jpg
     sensorium ask --audio question.wav --image photo.jpg
+    sensorium ask "Draw two red apples." --reply image --out apples.png
+    sensorium ask "Make it snow." --image park.png --reply image --out snow.png
+    sensorium ask "What do you see?" --image park.png --reply speech --out answer.wav
     sensorium ask --complete "Once upon a time" --max-tokens 100 --set min_p=0.05
     sensorium ask "Hello!" --json
     ```
@@ -58,17 +69,25 @@ def ask(
     )
     if "n" in sampling and sampling["n"] > 1:
         raise RequestError(f"n = {sampling['n']}: ask prints one answer (call sensorium.load(...).chat for several)")
+    check_out(out, reply)
     text = _question(question, needed=not (image or audio))
     media: list[Part] = [
         *(Image(path=_existing(path)) for path in image or ()),
         *(Audio(path=_existing(p)) for p in audio or ()),
     ]
-    if complete and (media or system):
-        raise RequestError("--complete continues plain text: it takes no --system, --image or --audio")
+    if complete and (media or system or out or voice or reply != "auto"):
+        raise RequestError(
+            "--complete continues plain text: it takes no --system, --image, --audio, --reply and the like"
+        )
     loaded = options.load_model(model, device=device, threads=threads)
     parts: tuple[Part, ...] = (*media, *([Text(text)] if text else []))
     prompt = text if complete else [*([Message.system(system)] if system else []), Message.user(parts)]
-    _answer(loaded, prompt, sampling, name=model, as_json=as_json)
+    stream = (
+        loaded.stream_completion(prompt, **sampling)
+        if isinstance(prompt, str)
+        else loaded.stream(prompt, reply=reply, voice=given_voice(voice, loaded.voices), pictures=pictures, **sampling)
+    )
+    _answer(stream, name=model, out=out, as_json=as_json)
 
 
 def _question(question: str | None, *, needed: bool) -> str:
@@ -93,26 +112,27 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _answer(model: Model, prompt: str | list[Message], sampling: dict[str, Any], *, name: str, as_json: bool) -> None:
-    written = []
-    done = None
-    stream = (
-        model.stream_completion(prompt, **sampling) if isinstance(prompt, str) else model.stream(prompt, **sampling)
-    )
+def _answer(stream: Iterator[Delta], *, name: str, out: Path | None, as_json: bool) -> None:
+    """Print words as they come, and write pictures or speech to their file at the end."""
+    deltas: list[Delta] = []
     for delta in stream:
-        if isinstance(delta, TextDelta):
-            written.append(delta.text)
-            if not as_json:
-                print(delta.text, end="", flush=True)
-        elif isinstance(delta, Done):
-            done = delta
+        deltas.append(delta)
+        if isinstance(delta, TextDelta) and not as_json:
+            print(delta.text, end="", flush=True)
+    files = [] if out is None else write_media(out, deltas)
+    if out is not None and not files:
+        print(f"sensorium: the answer holds nothing for {out}: it is words alone", file=sys.stderr)
+    if out is None and any(isinstance(delta, ImageDelta | AudioDelta) for delta in deltas):
+        print("sensorium: the answer also holds a picture or speech (name a file for it with --out)", file=sys.stderr)
     if not as_json:
-        print()
+        if any(isinstance(delta, TextDelta) for delta in deltas) or not files:
+            print()
         return
-    assert done is not None
+    done = next(delta for delta in reversed(deltas) if isinstance(delta, Done))
     answer = {
         "model": name,
-        "message": Message.assistant("".join(written)).to_dict(),
+        "message": Message.assistant("".join(delta.text for delta in deltas if isinstance(delta, TextDelta))).to_dict(),
+        **({"files": [str(file) for file in files]} if files else {}),
         "finish_reason": done.finish_reason,
         "usage": {"prompt_tokens": done.prompt_tokens, "completion_tokens": done.completion_tokens},
     }

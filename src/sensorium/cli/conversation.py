@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import bisect
 import json
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sensorium.cli.making import write_media
 from sensorium.errors import DataError, RequestError
-from sensorium.messages import Audio, Image, Message, Text, TextDelta, conversation_from
+from sensorium.messages import (
+    Audio,
+    AudioDelta,
+    Delta,
+    Image,
+    ImageDelta,
+    Message,
+    Text,
+    TextDelta,
+    conversation_from,
+)
 
 if TYPE_CHECKING:
     from sensorium.api import Model
+    from sensorium.inference.grammar import ReplyKind
 
 ROOM_FOR_REPLY = 256  # tokens kept free for a reply whose length was not limited; a quarter of a small context
 
@@ -21,7 +34,8 @@ ROOM_FOR_REPLY = 256  # tokens kept free for a reply whose length was not limite
 class Conversation:
     """The turns so far, the sampling settings, and the model that takes the next turn; `cancel` ends its reply.
 
-    `shown` are pictures and recordings that go with the next message.
+    `shown` are pictures and recordings that go with the next message. `reply` and `voice` are what is answered with,
+    and who speaks; pictures and speech of replies are written to `folder`, a temporary one unless it is set.
     """
 
     def __init__(self, model: Model, *, system: str | None, sampling: dict[str, Any]) -> None:
@@ -31,6 +45,9 @@ class Conversation:
         self.cancel = threading.Event()
         self.messages: list[Message] = []
         self.shown: list[Image | Audio] = []
+        self.reply: ReplyKind = "auto"
+        self.voice: str | Path | None = None
+        self.folder: Path | None = None
         self.forgotten = 0
         self.set_system(system)
 
@@ -113,19 +130,40 @@ class Conversation:
 
     def _reply(self, messages: list[Message], *, sent: int = 0) -> Iterator[str]:
         """Stream the reply to a conversation, whose last message holds the first `sent` of what is shown."""
+        from sensorium.forms import collected  # it imports torch, which commands that fail early do not wait for
+
         kept, forgotten = self._fitting(messages)
-        written: list[str] = []
+        deltas: list[Delta] = []
         taken = False
         try:
-            for delta in self.model.stream(kept, cancel=self.cancel, **self.sampling):
+            stream = self.model.stream(kept, reply=self.reply, voice=self.voice, cancel=self.cancel, **self.sampling)
+            for delta in stream:
                 taken, self.forgotten = True, forgotten
+                deltas.append(delta)
                 if isinstance(delta, TextDelta):
-                    written.append(delta.text)
                     yield delta.text
+                elif isinstance(delta, ImageDelta):
+                    yield self._noted(self._place(".png"), [delta])
+            if any(isinstance(delta, AudioDelta) for delta in deltas):
+                yield self._noted(self._place(".wav"), deltas)
         finally:
             if taken:
-                self.messages = [*messages, Message.assistant("".join(written).strip())]
+                self.messages = [*messages, _trimmed(collected(iter(deltas))[0])]
                 self.shown = self.shown[sent:]
+
+    def _place(self, ending: str) -> Path:
+        """A file of the folder that is not there yet."""
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="sensorium-"))
+        number = 1
+        while (path := self.folder / f"answer-{number}{ending}").exists():
+            number += 1
+        return path
+
+    @staticmethod
+    def _noted(place: Path, deltas: list[Delta]) -> str:
+        """What was made, written to a place, and a line that says where it is."""
+        return "".join(f"\n[{path}]" for path in write_media(place, deltas))
 
     def _fitting(self, messages: list[Message]) -> tuple[list[Message], int]:
         """The instructions and as many of the last turns as leave room for a reply (at least the last one).
@@ -147,3 +185,10 @@ class Conversation:
             # By halving: each attempt may read pictures and recordings again.
             start = starts[bisect.bisect_left(starts, True, lo=1, hi=len(starts) - 1, key=fits)]
         return head + turns[start:], start
+
+
+def _trimmed(message: Message) -> Message:
+    """A reply without the blanks at the ends of its words, and without what is left empty by that."""
+    parts = [Text(part.text.strip()) if isinstance(part, Text) else part for part in message.parts]
+    kept = [part for part in parts if not isinstance(part, Text) or part.text]
+    return Message.assistant(kept or "")

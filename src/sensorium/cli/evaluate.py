@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sensorium.cli import options
+from sensorium.cli.making import write_file
 
 if TYPE_CHECKING:
     from sensorium.evaluation.runner import Report
 
-
-_USUAL = ("text", "world")  # the suites that are run where no task is named
+_SHOWN = 48  # pictures of a contact sheet
+_USUAL = ("text", "world", "making")  # the suites that are run where no task is named
 
 
 def _task_names(incomplete: str) -> list[str]:
@@ -29,13 +31,17 @@ def evaluate(
         typer.Option(
             "--task",
             metavar="NAME",
-            help="A task by name or YAML file, or a suite: text, world, more (of the world), real; may be repeated.",
-            show_default="text and world, as far as the model sees and hears",
+            help="A task by name or YAML file, or a suite: text, world, more (of the world), making (pictures and "
+            "speech), real; may be repeated.",
+            show_default="text, world and making, as far as the model sees, hears, draws and speaks",
             autocompletion=_task_names,
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many examples a task.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which examples are drawn, and the bootstrap.")] = 0,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a PNG of true pictures beside those made (tasks of pictures).")
+    ] = None,
     as_json: options.JsonOption = False,
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
@@ -49,6 +55,7 @@ def evaluate(
     sensorium eval seedling
     sensorium eval seedling --task vqa --limit 50 --json
     sensorium eval seedling --task bpb --task world
+    sensorium eval seedling --task draw --limit 48 --sheet drawn.png
     sensorium eval gpt2 --task dialogue --seed 1
     ```
     """
@@ -61,8 +68,13 @@ def evaluate(
     from sensorium.evaluation.runner import takes
 
     asked = [task for task in chosen.values() if tasks or takes(loaded, task)]
+    gallery: list[Any] = []
     with told_downloads(), example_progress(quiet=as_json) as progress:
-        report = run_tasks(loaded, asked, limit=limit, seed=seed, progress=progress)
+        report = run_tasks(loaded, asked, limit=limit, seed=seed, progress=progress, gallery=gallery)
+    if sheet is not None and gallery:
+        from sensorium.evaluation.making import sheet as contact_sheet
+
+        write_file(sheet, contact_sheet(gallery[:_SHOWN]))
     if as_json:
         typer.echo(json.dumps(report.to_dict()))
     else:

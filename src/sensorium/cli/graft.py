@@ -1,4 +1,4 @@
-"""`sensorium graft`: eyes and ears for a decoder that has none."""
+"""`sensorium graft`: eyes, ears and codecs for a decoder that has none."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ def graft(
     speech: Annotated[
         str | None, typer.Option(help="Ears: a folder of Whisper or of this project; or `frames`.")
     ] = None,
+    image_codec: Annotated[
+        str | None, typer.Option(help="What it draws by: a folder of Janus, of its VQ model, or of this project.")
+    ] = None,
+    speech_codec: Annotated[
+        str | None, typer.Option(help="What it speaks by: a folder of Mimi or of this project.")
+    ] = None,
+    codebooks: Annotated[
+        int | None, typer.Option(min=1, help="Codebooks of Mimi that are used.", show_default="8, or all it has")
+    ] = None,
     projector: Annotated[Projector, typer.Option(help="How features become vectors of the decoder's width.")] = "mlp",
     factor: Annotated[int, typer.Option(min=1, max=64, help="Neighbours along a side that pixel_shuffle joins.")] = 2,
     queries: Annotated[
@@ -37,15 +46,18 @@ def graft(
     name: Annotated[str | None, typer.Option(help="What to call the model.", show_default="as its folder")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws what is new.")] = 0,
 ) -> None:
-    """Join the eyes and ears of some models to the decoder of another.
+    """Join the eyes, ears and codecs of some models to the decoder of another.
 
-    Everything but the projectors is taken over as it was trained. `sensorium train` goes on from there, by a recipe
-    with `init: DST`, where `freeze: ["decoder.*", "vision.encoder.*"]` trains the new parts alone.
+    Everything but the projectors and the rows of new tokens is taken over as it was trained. `sensorium train` goes on
+    from there, by a recipe with `init: DST`, where `freeze: ["decoder.*", "vision.encoder.*"]` trains the new parts
+    alone.
 
     Examples:
     ```sh
     sensorium graft --decoder Qwen/Qwen3-0.6B --vision google/siglip-base-patch16-224 models/looking
     sensorium graft --decoder gpt2 --speech openai/whisper-tiny --projector resampler models/listening
+    sensorium graft --decoder Qwen/Qwen3-0.6B --image-codec deepseek-community/Janus-Pro-1B models/drawing
+    sensorium graft --decoder gpt2 --speech-codec kyutai/mimi --codebooks 4 models/speaking
     ```
     """
     must_be_new(destination)
@@ -53,5 +65,16 @@ def graft(
     from sensorium.hub.graft import graft as join
 
     joint = Joint(projector, factor, queries, fusion)
-    join(decoder, destination, vision=vision, speech=speech, joint=joint, name=name, seed=seed)
+    join(
+        decoder,
+        destination,
+        vision=vision,
+        speech=speech,
+        image_codec=image_codec,
+        speech_codec=speech_codec,
+        codebooks=codebooks,
+        joint=joint,
+        name=name,
+        seed=seed,
+    )
     typer.echo(destination)

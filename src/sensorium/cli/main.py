@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from sensorium.cli import ask, chat, convert, data, evaluate, graft, info, train, world
+from sensorium.cli import ask, chat, convert, data, evaluate, graft, info, speech, train, world
 from sensorium.errors import SensoriumError
 
 INTERRUPTED = 130
@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
+app.command("say")(speech.say)
+app.command("transcribe")(speech.transcribe)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("info")(info.info)
@@ -55,7 +57,7 @@ def main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Train, check and talk to a model of your own, that reads, looks and listens, on your own machine.
+    """Train, check and talk to a model of your own, that reads, looks, listens, draws and speaks, on your own machine.
 
     A MODEL is the name of a shipped one (`seedling`), a folder, or a Hugging Face hub id such as `gpt2`.
 
@@ -63,7 +65,8 @@ def main(
     ```sh
     sensorium chat
     sensorium ask "What is the weather like?" --image sky.png --audio voice.wav
-    sensorium train recipes/looking.yaml --out runs/looking --minutes 20
+    sensorium ask "Draw two red apples." --reply image --out apples.png
+    sensorium train recipes/seedling.yaml --out runs/seedling --minutes 20
     sensorium eval seedling --task bpb --json
     ```
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sensorium.api import Model
 
 DEFAULT_MODEL = "seedling"
+ReplyName = Literal["auto", "text", "image", "speech"]
 
 
 def model_names(incomplete: str) -> list[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from sensorium.cli.conversation import Conversation
-from sensorium.cli.options import sampling_from
+from sensorium.cli.options import ReplyName, sampling_from
+from sensorium.cli.speech import given_voice
 from sensorium.config import nearest
 from sensorium.errors import RequestError
 from sensorium.messages import Audio, Image
@@ -92,6 +94,32 @@ def _shown(conversation: Conversation, part: Image | Audio) -> str:
     return f"with your next message: {names} (an empty line sends it without words)"
 
 
+def _reply(conversation: Conversation, argument: str) -> str:
+    kinds: tuple[ReplyName, ...] = get_args(ReplyName)
+    found = next((kind for kind in kinds if kind == argument), None)
+    if found is None:
+        raise RequestError(f"/reply needs one of {', '.join(kinds)}{nearest(argument, kinds) if argument else ''}")
+    conversation.reply = found
+    return f"answers: {found}"
+
+
+def _voice(conversation: Conversation, argument: str) -> str:
+    names = conversation.model.voices
+    if not argument:
+        conversation.voice = None
+        return f"the model's own voice (others: {', '.join(names) or 'none'}; or a recording)"
+    conversation.voice = given_voice(_unquoted(argument), names)
+    return f"speaks as {argument}"
+
+
+def _folder(conversation: Conversation, argument: str) -> str:
+    folder = _path(argument, "folder", "pictures")
+    if not folder.is_dir():
+        raise RequestError(f"{folder} is no folder (make it first)")
+    conversation.folder = folder
+    return f"pictures and speech go to {folder}"
+
+
 def _path(argument: str, command: str, example: str = "chat.jsonl") -> Path:
     if not argument:
         raise RequestError(f"/{command} needs a file, such as /{command} {example}")
@@ -112,6 +140,9 @@ COMMANDS = {
     "help": Command("/help", "this list", _help),
     "image": Command("/image FILE", "show a picture with the next message", _image),
     "audio": Command("/audio FILE", "play a recording with the next message", _audio),
+    "reply": Command("/reply KIND", "answer with text, image, speech, or auto: as the model sees fit", _reply),
+    "voice": Command("/voice NAME", "who speaks: a name, or a recording; alone, the model's own", _voice),
+    "folder": Command("/folder DIR", "where pictures and speech of answers are written", _folder),
     "reset": Command("/reset", "forget the conversation", _reset),
     "regenerate": Command("/regenerate", "answer the last message again", _regenerate),
     "system": Command("/system TEXT", "set the instructions; without TEXT, remove them", _system),

@@ -41,9 +41,9 @@ def train(
 
     Examples:
     ```sh
-    sensorium train recipes/looking.yaml --out runs/looking
-    sensorium train recipes/looking.yaml --out runs/quick --minutes 5 --set seed=1
-    torchrun --nproc-per-node 2 -m sensorium train recipes/looking.yaml --out runs/two
+    sensorium train recipes/seedling.yaml --out runs/seedling
+    sensorium train recipes/seedling.yaml --out runs/quick --minutes 5 --set seed=1
+    torchrun --nproc-per-node 2 -m sensorium train recipes/seedling.yaml --out runs/two
     ```
     """
     from sensorium.train.recipe import load_recipe

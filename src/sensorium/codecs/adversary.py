@@ -12,6 +12,7 @@ from sensorium.codecs.spectra import magnitudes
 _SLOPE = 0.2
 _NORMED = "parametrizations.weight.original"  # what a spectral norm scales
 _RESOLUTIONS = ((512, 128), (1024, 256))  # n_fft and hop
+SHORTEST = 8 * 256  # samples: three halvings of the frames of the longest hop leave one
 
 
 class PatchAdversary(nn.Module):
@@ -46,12 +47,44 @@ class SpectrumAdversary(nn.Module):
         return [part(size)[0] for part, size in zip(self.parts, compressed, strict=True)]
 
 
+class ConditionalAdversary(nn.Module):
+    """Tells pictures that answer what was asked from painted ones and from wrong ones.
+
+    Two scores: one of patches, which knows nothing of the asking, and one of the whole picture, to which the product
+    of its features with the projected vector is added (Miyato & Koyama 2018, arXiv:1802.05637). Spectral norms hold its
+    convolutions alone: pictures of few things on much paper differ by so little that scores must be free to grow.
+    """
+
+    def __init__(self, condition: int, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((3, *dims), dims, strict=False):
+            layers += [spectral_norm(nn.Conv2d(before, after, 4, stride=2, padding=1)), nn.LeakyReLU(_SLOPE)]
+        self.patches, self.whole = nn.Sequential(*layers[:-2]), nn.Sequential(*layers[-2:])
+        self.of_patches = nn.Conv2d(dims[-2], 1, 3, padding=1)
+        self.of_whole = nn.Linear(dims[-1], 1)
+        self.condition = nn.Linear(condition, dims[-1], bias=False)
+
+    def forward(self, pixels: Tensor, condition: Tensor) -> list[Tensor]:
+        """(n, 3, height, width) and (n, condition) → scores (n, 1, rows, columns) and (n, 1, 1, 1), high for real."""
+        patches = self.patches(pixels)
+        features = self.whole(patches).sum((2, 3))  # (n, dims[-1])
+        asked = self.condition(F.rms_norm(condition, condition.shape[-1:], eps=1e-6))
+        score = self.of_whole(features) + (features * asked).mean(1, keepdim=True)
+        return [self.of_patches(patches), score[:, :, None, None]]
+
+
+@torch.no_grad()
 def draw_adversary(adversary: nn.Module, generator: torch.Generator) -> None:
-    """Draw fresh weights: spectral norms rescale what is drawn."""
+    """Draw fresh weights, which spectral norms rescale, and the vectors that these norms find the scale by."""
     for module in adversary.modules():
-        if isinstance(module, nn.Conv2d):
-            fan_in = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
-            nn.init.normal_(dict(module.named_parameters())[_NORMED], std=fan_in**-0.5, generator=generator)
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            weight = dict(module.named_parameters()).get(_NORMED, module.weight)
+            nn.init.normal_(weight, std=weight[0].numel() ** -0.5, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+            for vector in module.buffers():
+                vector.copy_(F.normalize(torch.randn(vector.shape, generator=generator), dim=0))
 
 
 def scored_by_adversary(scores: list[Tensor]) -> Tensor:
@@ -63,6 +96,28 @@ def adversary_loss(real: list[Tensor], made: list[Tensor]) -> Tensor:
     """The hinge loss (Lim & Ye 2017, arXiv:1705.02894) of telling real from made, (n,)."""
     losses = [F.relu(1 - a).mean((1, 2, 3)) + F.relu(1 + b).mean((1, 2, 3)) for a, b in zip(real, made, strict=True)]
     return torch.stack(losses).mean(0) / 2
+
+
+def opposed(
+    adversary: nn.Module, share: float, wanted: Tensor, made: Tensor, true: Tensor, weight: Tensor, *given: Tensor
+) -> Tensor:
+    """One step of the game for both sides, a scalar: neither's loss moves the other.
+
+    Args:
+        adversary: scores what is made or true, with what else is `given`.
+        share: how hard it pulls at what makes, relative to what is wanted.
+        wanted: the loss of reconstruction, (n,).
+        made: pictures or sounds that were made.
+        true: those that they should be.
+        weight: the last weight of what made them.
+        given: what the adversary is told beside them; nothing there learns from the game.
+    """
+    given = tuple(each.detach() for each in given)
+    told = adversary_loss(adversary(true, *given), adversary(made.detach(), *given)).sum()
+    # The adversary as it is, and not as it learns, says what is to be mended.
+    fixed = {name: weight.detach() for name, weight in adversary.named_parameters()}
+    scored = scored_by_adversary(torch.func.functional_call(adversary, fixed, (made, *given))).sum()
+    return wanted.sum() + share * balance(wanted.sum(), scored, weight) * scored + told
 
 
 def balance(wanted: Tensor, opposed: Tensor, weight: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sensorium.errors import RequestError
 
+_SLOPE = 1.5  # of random features: values 0.7 apart are nearly strangers
 _EDGE = 1e-3  # keeps the outermost steps within reach of tanh
 
 
@@ -49,6 +50,17 @@ class FSQ(nn.Module):
             digits.append((codes % level).float() / (level // 2) - 1)
             codes = codes // level
         return torch.stack(digits, -1)
+
+    def embedding(self, dim: int, generator: torch.Generator | None = None) -> Tensor:
+        """Vectors of the codes, (codebook_size, dim) of unit spread, alike where their values are.
+
+        Random Fourier features (Rahimi & Recht 2007) of the values: a decoder that begins with these need not find out
+        which of the codes are neighbours.
+        """
+        values = self.values(torch.arange(self.codebook_size))
+        slopes = torch.randn(len(self.levels), dim, generator=generator) * _SLOPE
+        turns = torch.rand(dim, generator=generator) * 2 * math.pi
+        return (values @ slopes + turns).cos() * 2**0.5
 
     def _bounded(self, z: Tensor) -> Tensor:
         """Numbers between the outermost steps of each level: symmetric for odd levels, one step lower for even ones."""

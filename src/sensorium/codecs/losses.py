@@ -25,14 +25,15 @@ def gradient_distance(drawn: Tensor, true: Tensor) -> Tensor:
     return difference.diff(dim=2).abs().mean((1, 2, 3)) + difference.diff(dim=3).abs().mean((1, 2, 3))
 
 
-def structural_similarity(drawn: Tensor, true: Tensor) -> Tensor:
+def structural_similarity(drawn: Tensor, true: Tensor, *, stride: int = 1) -> Tensor:
     """SSIM (Wang et al. 2004) over windows of 7×7, pixels within -1..1: (n, 3, height, width) twice → (n,), 1 if equal.
 
-    The mean over windows that lie within the picture, with sample variances, as scikit-image has it.
+    The mean over windows that lie within the picture, every `stride` pixels, with sample variances, as scikit-image
+    has it.
     """
     area = _SSIM_WINDOW**2
     joint = torch.cat((drawn, true, drawn * drawn, true * true, drawn * true), 1)
-    mean_a, mean_b, square_a, square_b, product = F.avg_pool2d(joint, _SSIM_WINDOW, stride=1).chunk(5, 1)
+    mean_a, mean_b, square_a, square_b, product = F.avg_pool2d(joint, _SSIM_WINDOW, stride=stride).chunk(5, 1)
     unbiased = area / (area - 1)
     variance_a = (square_a - mean_a * mean_a) * unbiased
     variance_b = (square_b - mean_b * mean_b) * unbiased
@@ -57,7 +58,8 @@ def spectral_distance(spoken: Tensor, true: Tensor, sample_rate: int) -> Tensor:
     for n_fft, hop, n_mels in _RESOLUTIONS:
         ours, theirs = magnitudes(spoken, n_fft, hop), magnitudes(true, n_fft, hop)
         filters = mel_table(sample_rate, n_fft, n_mels, str(spoken.device))
-        convergence = (ours - theirs).square().sum((1, 2)).sqrt() / theirs.square().sum((1, 2)).sqrt().clamp_min(1e-3)
+        apart = (ours - theirs).square().sum((1, 2)).clamp_min(1e-12).sqrt()  # a bare root has no slope at zero
+        convergence = apart / theirs.square().sum((1, 2)).sqrt().clamp_min(1e-3)
         total = total + convergence + _log_distance(ours, theirs) + _log_distance(filters @ ours, filters @ theirs)
     return total / len(_RESOLUTIONS)
 

@@ -2,10 +2,21 @@
 
 from sensorium.config.augment import AugmentConfig
 from sensorium.config.base import Config, Layers, Positive, Probability, Size, nearest, read_json
-from sensorium.config.codecs import CodeRange, ImageCodecConfig, SpeechCodecConfig
+from sensorium.config.codecs import (
+    AnyImageCodecConfig,
+    AnySpeechCodecConfig,
+    CodeRange,
+    ImageCodecConfig,
+    ImageCodes,
+    JanusVQConfig,
+    MimiConfig,
+    SpeechCodecConfig,
+    SpeechCodes,
+)
 from sensorium.config.fusion import EmbedderConfig, FusionConfig
 from sensorium.config.media import AudioConfig, ImageConfig, PlaceholderConfig
 from sensorium.config.model import ModelConfig
+from sensorium.config.painter import PainterConfig
 from sensorium.config.projector import ProjectorConfig
 from sensorium.config.sampling import SamplingConfig
 from sensorium.config.speech import (
@@ -21,6 +32,8 @@ from sensorium.config.vision import PatchesConfig, ResNetConfig, VisionConfig, V
 
 __all__ = [
     "Activation",
+    "AnyImageCodecConfig",
+    "AnySpeechCodecConfig",
     "AudioConfig",
     "AugmentConfig",
     "CodeRange",
@@ -30,9 +43,13 @@ __all__ = [
     "FramesConfig",
     "FusionConfig",
     "ImageCodecConfig",
+    "ImageCodes",
     "ImageConfig",
+    "JanusVQConfig",
     "Layers",
+    "MimiConfig",
     "ModelConfig",
+    "PainterConfig",
     "PatchesConfig",
     "PlaceholderConfig",
     "Positive",
@@ -44,6 +61,7 @@ __all__ = [
     "SamplingConfig",
     "Size",
     "SpeechCodecConfig",
+    "SpeechCodes",
     "SpeechConfig",
     "SpeechEncoderConfig",
     "TransformerConfig",

@@ -7,8 +7,9 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from sensorium.config.base import Config
-from sensorium.config.codecs import CodeRange, ImageCodecConfig, SpeechCodecConfig
+from sensorium.config.codecs import AnyImageCodecConfig, AnySpeechCodecConfig, CodeRange, ImageCodes, SpeechCodes
 from sensorium.config.fusion import EmbedderConfig, FusionConfig
+from sensorium.config.painter import PainterConfig
 from sensorium.config.speech import SpeechConfig
 from sensorium.config.transformer import TransformerConfig
 from sensorium.config.vision import VisionConfig
@@ -24,8 +25,9 @@ class ModelConfig(Config):
     speech: SpeechConfig | None = None
     fusion: FusionConfig = FusionConfig()
     embedder: EmbedderConfig | None = None
-    image_codec: ImageCodecConfig | None = None
-    speech_codec: SpeechCodecConfig | None = None
+    image_codec: AnyImageCodecConfig | None = None
+    speech_codec: AnySpeechCodecConfig | None = None
+    painter: PainterConfig | None = None
 
     @model_validator(mode="after")
     def _fused(self) -> Self:
@@ -47,7 +49,7 @@ class ModelConfig(Config):
             taken.append(codec)
         return self
 
-    def codecs(self) -> dict[str, ImageCodecConfig | SpeechCodecConfig]:
+    def codecs(self) -> dict[str, ImageCodes | SpeechCodes]:
         """The codecs that the model has, by the name of their setting."""
         both = {"image_codec": self.image_codec, "speech_codec": self.speech_codec}
         return {name: codec for name, codec in both.items() if codec is not None}

@@ -16,7 +16,7 @@ from sensorium.data.world.source import World
 from sensorium.data.world.talk import Talk
 from sensorium.errors import DataError
 from sensorium.evaluation.task import Prompt, Task
-from sensorium.messages import Message, Text
+from sensorium.messages import Audio, Image, Message, Text
 
 _FRUITLESS = 100  # talks in a row without an answer in words, after which a world is not asked further
 
@@ -27,7 +27,8 @@ class Example:
 
     `context` is the conversation so far (empty for a document), `reference` the true text, `candidates` the texts to
     choose from (the reference among them), when there is a choice. `language` is "zh" where most letters are Chinese,
-    otherwise "en"; `facts` are what the generated world knows of its own conversation.
+    otherwise "en"; `facts` are what the generated world knows of its own conversation; `made` are the pictures and
+    recordings that were really answered with.
     """
 
     context: tuple[Message, ...]
@@ -35,6 +36,7 @@ class Example:
     candidates: tuple[str, ...] = ()
     language: str = "en"
     facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    made: tuple[Image | Audio, ...] = ()
 
     def without_media(self) -> Example:
         """The same with the words alone: no picture, no recording."""
@@ -123,7 +125,10 @@ def _example(content: Content, prompt: Prompt, rng: np.random.Generator) -> Exam
     replies = [
         index
         for index, message in enumerate(content)
-        if index and message.role == "assistant" and content[index - 1].role == "user" and message.text.strip()
+        if index
+        and message.role == "assistant"
+        and content[index - 1].role == "user"
+        and (message.text.strip() or any(not isinstance(part, Text) for part in message.parts))
     ]
     if not replies:
         return None
@@ -138,7 +143,8 @@ def _example(content: Content, prompt: Prompt, rng: np.random.Generator) -> Exam
     )
     above = (Message.system(prompt.system),) if prompt.system else ()
     language = _language(question.text + content[at].text)
-    return Example((*above, *content[: at - 1], reworded), content[at].text, language=language)
+    made = tuple(part for part in content[at].parts if not isinstance(part, Text))
+    return Example((*above, *content[: at - 1], reworded), content[at].text, language=language, made=made)
 
 
 def _language(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sensorium.data.world.talk.refusals import is_refusal
 from sensorium.evaluation import metrics, world_metrics
 from sensorium.evaluation.examples import Example
 
@@ -76,8 +77,14 @@ def _point_in_box(answer: str, example: Example) -> Share:
     return world_metrics.points_at(answer, example.facts), 1
 
 
+def _false_refusal(answer: str, example: Example) -> Share:
+    """Of what the generated world can be asked, the share that the model says it cannot answer."""
+    asked = bool(example.facts) and not is_refusal(example.reference)
+    return float(asked and is_refusal(answer)), float(asked)
+
+
 METRICS: dict[str, Metric] = {
-    "exact_match": Metric(_exact_match, proportion=True),
+    "exact_match": Metric(_exact_match, proportion=True, also=(("false_refusals", _false_refusal),)),
     "token_f1": Metric(_token_f1),
     "attribute_f1": Metric(_attribute_f1),
     "weather": Metric(_weather, proportion=True),

@@ -13,11 +13,14 @@ from sensorium.evaluation import scoring
 from sensorium.evaluation.baselines import baseline, most_frequent
 from sensorium.evaluation.examples import Example, draw_examples, training_references
 from sensorium.evaluation.judging import METRICS, Share
+from sensorium.evaluation.making import Pixels, make
 from sensorium.evaluation.metrics import Interval, bootstrap_interval, proportion_interval
 from sensorium.evaluation.task import Task
 
 # Called as (task's name, examples done, examples in all).
 Progress = Callable[[str, int, int], None]
+MADE = ("picture", "speech", "image_codec", "speech_codec")  # ways of answering that are no text
+_LOWER = ("bits_per_byte", "spoken_error_rate", "mel_distance")
 _TRAINING_ANSWERS = 300  # of each data set, among which the most frequent is found
 
 
@@ -108,6 +111,8 @@ class _Answered:
     share: Share
     also: dict[str, Share] = field(default_factory=dict)
     baselines: dict[str, Share] = field(default_factory=dict)
+    codes: frozenset[int] = frozenset()
+    pictures: tuple[Pixels, ...] = ()
 
 
 def evaluate(
@@ -117,6 +122,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    gallery: list[tuple[Pixels, ...]] | None = None,
 ) -> Report:
     """Score a model.
 
@@ -126,6 +132,7 @@ def evaluate(
         limit: at most this many examples a task, in place of the task's own limit.
         seed: draws the examples, their candidates, and the bootstrap.
         progress: told of every example that is done.
+        gallery: takes the pictures of tasks that make some, the true one with the one made (see `making.sheet`).
 
     Raises:
         DataError: a task's data cannot be had.
@@ -138,7 +145,9 @@ def evaluate(
         usual = _usual_answers(task, examples, seed)
         answered = []
         for index, example in enumerate(examples):
-            answered.append(_answer(model, example, task, usual))
+            answered.append(_answer(model, example, task, usual, index))
+            if gallery is not None and answered[-1].pictures:
+                gallery.append(answered[-1].pictures)
             if progress is not None:
                 progress(task.name, index + 1, len(examples))
         report[task.name] = _result(task, answered, seed)
@@ -146,9 +155,10 @@ def evaluate(
 
 
 def takes(model: Model, task: Task) -> bool:
-    """Whether the model takes in what the task shows and plays."""
+    """Whether the model takes in what the task shows and plays, and makes what it asks for."""
     organs = {"image": model.config.vision, "audio": model.config.speech}
-    return all(organs[kind] is not None for kind in task.takes)
+    codecs = {"image": model.config.image_codec, "speech": model.config.speech_codec}
+    return all(organs[kind] is not None for kind in task.takes) and all(codecs[kind] for kind in task.makes)
 
 
 def _usual_answers(task: Task, examples: Sequence[Example], seed: int) -> dict[str, str]:
@@ -159,7 +169,7 @@ def _usual_answers(task: Task, examples: Sequence[Example], seed: int) -> dict[s
     return asked | most_frequent(training_references(task, most=_TRAINING_ANSWERS, seed=seed))
 
 
-def _answer(model: Model, example: Example, task: Task, usual: dict[str, str]) -> _Answered:
+def _answer(model: Model, example: Example, task: Task, usual: dict[str, str], index: int) -> _Answered:
     if task.parser.kind == "likelihood":
         cost = (
             scoring.reply_cost(model, example.context, example.reference)
@@ -167,6 +177,9 @@ def _answer(model: Model, example: Example, task: Task, usual: dict[str, str]) -
             else scoring.document_cost(model, example.reference)
         )
         return _Answered(example, (cost.bits, cost.n_bytes))
+    if task.parser.kind in MADE:
+        made = make(model, example, task.parser.kind, task.metric, seed=index)
+        return _Answered(example, made.share, made.also, made.baselines, made.codes, made.pictures)
     if task.parser.kind == "choice":
         return _Answered(example, (example.candidates[scoring.choose(model, example)] == example.reference, 1))
     metric, parser = METRICS[task.metric], task.parser
@@ -182,11 +195,14 @@ def _answer(model: Model, example: Example, task: Task, usual: dict[str, str]) -
 
 
 def _result(task: Task, answered: Sequence[_Answered], seed: int) -> Result:
-    lower = task.metric == "bits_per_byte" or (task.metric in METRICS and METRICS[task.metric].lower_is_better)
+    lower = task.metric in _LOWER or (task.metric in METRICS and METRICS[task.metric].lower_is_better)
     by_language = _grouped(answered, lambda each: each.example.language)
     fact = task.by
     by_fact = _grouped(answered, lambda each: str(each.example.facts.get(fact))) if fact else {}
-    also = {name: _ratio([each.also[name] for each in answered]) for name in answered[0].also}
+    names = dict.fromkeys(name for each in answered for name in each.also)
+    also = {name: _ratio([each.also[name] for each in answered if name in each.also]) for name in names}
+    if any(each.codes for each in answered):
+        also["codes_used"] = float(len(frozenset[int]().union(*(each.codes for each in answered))))
     return Result(
         task.metric,
         lower,
@@ -222,7 +238,7 @@ def _ratio(shares: Sequence[Share]) -> float:
 
 
 def _interval(metric: str, shares: Sequence[Share], seed: int) -> Interval:
-    if metric == "accuracy" or (metric in METRICS and METRICS[metric].proportion):
+    if metric in ("accuracy", "picture_right") or (metric in METRICS and METRICS[metric].proportion):
         return proportion_interval(round(sum(right for right, _ in shares)), len(shares))
     numerators, denominators = zip(*shares, strict=True)
     return bootstrap_interval(numerators, denominators, seed=seed)

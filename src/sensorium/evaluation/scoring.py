@@ -73,7 +73,7 @@ def choose(model: Model, example: Example) -> int:
 
 def write(model: Model, example: Example, parser: Parser) -> str:
     """The model's own answer, written greedily and read as the parser says."""
-    answer = model.chat(list(example.context), temperature=0.0, n=1, max_tokens=parser.max_tokens)
+    answer = model.chat(list(example.context), temperature=0.0, n=1, max_tokens=parser.max_tokens, reply="text")
     assert isinstance(answer, Message)
     return read_answer(answer.text, parser.kind)
 

@@ -25,22 +25,38 @@ Metric = Literal[
     "character_error_rate",
     "box_iou",
     "point_in_box",
+    "picture",
+    "picture_right",
+    "spoken_error_rate",
+    "psnr",
+    "mel_distance",
 ]
-Suite = Literal["text", "world", "more", "real"]
+Suite = Literal["text", "world", "more", "real", "making"]
 SUITES: tuple[str, ...] = get_args(Suite)
 # The metrics that judge what the model writes; which of them need what the generated world knows.
-_WRITTEN = tuple(name for name in get_args(Metric) if name not in ("bits_per_byte", "accuracy"))
+_MADE: dict[str, tuple[str, ...]] = {
+    "picture": ("picture",),
+    "picture_right": ("picture",),
+    "spoken_error_rate": ("speech",),
+    "psnr": ("image_codec",),
+    "mel_distance": ("speech_codec",),
+}
+_WRITTEN = tuple(name for name in get_args(Metric) if name not in ("bits_per_byte", "accuracy", *_MADE))
 _OF_THE_WORLD = ("box_iou", "point_in_box")
 # Which ways of reading a model's answer a metric can score, and which baselines mean something beside it.
 _PARSERS: dict[str, tuple[str, ...]] = {
     "bits_per_byte": ("likelihood",),
     "accuracy": ("choice",),
     **dict.fromkeys(_WRITTEN, ("text", "first_line", "first_word", "number")),
+    **_MADE,
 }
 _BASELINES: dict[str, tuple[str, ...]] = {
     "bits_per_byte": ("uniform", "byte_entropy", "xz"),
     "accuracy": ("random", "longest", "shortest", "word_overlap"),
     **dict.fromkeys(_WRITTEN, ("most_frequent", "text_only")),
+    **dict.fromkeys(("picture", "picture_right"), ("original", "codec", "unchanged")),
+    "spoken_error_rate": ("original", "codec"),
+    **dict.fromkeys(("psnr", "mel_distance"), ()),
 }
 
 
@@ -69,10 +85,23 @@ class Parser(Config):
 
     `likelihood`: the bits it takes to write the reference. `choice`: the likeliest per byte of the reference and other
     examples' references, `candidates` in all. The others generate greedily up to `max_tokens` and keep the whole
-    `text`, its `first_line`, its `first_word`, or the last `number` in it.
+    `text`, its `first_line`, its `first_word`, or the last `number` in it. `picture` and `speech` ask for such an
+    answer, which independent judges read; `image_codec` and `speech_codec` put what is shown or played through the
+    model's codec.
     """
 
-    kind: Literal["likelihood", "choice", "text", "first_line", "first_word", "number"]
+    kind: Literal[
+        "likelihood",
+        "choice",
+        "text",
+        "first_line",
+        "first_word",
+        "number",
+        "picture",
+        "speech",
+        "image_codec",
+        "speech_codec",
+    ]
     candidates: Annotated[int, Field(ge=2, le=100)] = 8
     max_tokens: Positive = 64
 
@@ -81,14 +110,16 @@ class Task(Config):
     """One measure of a model; `limit` examples are drawn by the seed unless the caller asks for another number.
 
     Several data sets take turns, so that each has its share of any number. `takes` says what else than words a model
-    must take in; `suite` is the group of tasks it is run with (see `load_tasks`). `by` names a fact of the generated
-    world, such as the sort of a question, by whose values the score is also reported.
+    must take in, `makes` what it must answer with; `suite` is the group of tasks it is run with (see `load_tasks`).
+    `by` names a fact of the generated world, such as the sort of a question, by whose values the score is also
+    reported.
     """
 
     name: str
     description: str
     suite: Suite | None = None
     takes: tuple[Literal["image", "audio"], ...] = ()
+    makes: tuple[Literal["image", "speech"], ...] = ()
     data: Annotated[tuple[DatasetSpec, ...], Field(min_length=1)]
     prompt: Prompt
     parser: Parser
@@ -123,7 +154,7 @@ def task_names() -> list[str]:
 
 
 def load_tasks(name_or_path: str | Path) -> list[Task]:
-    """All tasks of a suite ("text", "world", "more", "real") by its name, or the one task of `load_task`."""
+    """All tasks of a suite ("text", "world", "more", "real", "making") by its name, or the one task of `load_task`."""
     if str(name_or_path) not in SUITES:
         return [load_task(name_or_path)]
     return [task for task in map(load_task, task_names()) if task.suite == name_or_path]

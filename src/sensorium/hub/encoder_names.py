@@ -1,4 +1,4 @@
-"""What published encoders call their tensors, as tables from our modules to theirs."""
+"""What published encoders and codecs call their tensors, as tables from our modules to theirs."""
 
 from __future__ import annotations
 
@@ -115,6 +115,83 @@ IDEFICS3_CONNECTOR = _table("""
 QWEN2_AUDIO_PROJECTOR = _table("""
     map                       linear
 """)
+
+_MIMI_BLOCKS = """
+    {ours}_context.blocks.{}.attention_norm   {ours}_transformer.layers.{0}.input_layernorm
+    {ours}_context.blocks.{}.q                {ours}_transformer.layers.{0}.self_attn.q_proj
+    {ours}_context.blocks.{}.k                {ours}_transformer.layers.{0}.self_attn.k_proj
+    {ours}_context.blocks.{}.v                {ours}_transformer.layers.{0}.self_attn.v_proj
+    {ours}_context.blocks.{}.o                {ours}_transformer.layers.{0}.self_attn.o_proj
+    {ours}_context.blocks.{}.attention_scale  {ours}_transformer.layers.{0}.self_attn_layer_scale.scale
+    {ours}_context.blocks.{}.mlp_norm         {ours}_transformer.layers.{0}.post_attention_layernorm
+    {ours}_context.blocks.{}.up               {ours}_transformer.layers.{0}.mlp.fc1
+    {ours}_context.blocks.{}.down             {ours}_transformer.layers.{0}.mlp.fc2
+    {ours}_context.blocks.{}.mlp_scale        {ours}_transformer.layers.{0}.mlp_layer_scale.scale
+    {ours}.{}.conv                            {ours}.layers.{0}.conv
+    {ours}.{}.first.conv                      {ours}.layers.{0}.block.1.conv
+    {ours}.{}.last.conv                       {ours}.layers.{0}.block.3.conv
+"""
+
+MIMI = (
+    _table(_MIMI_BLOCKS.replace("{ours}", "encoder"))
+    + _table(_MIMI_BLOCKS.replace("{ours}", "decoder"))
+    + _table("""
+    downsample.conv           downsample.conv
+    upsample.conv             upsample.conv
+    semantic.to_code          quantizer.semantic_residual_vector_quantizer.input_proj
+    semantic.tables.{}        quantizer.semantic_residual_vector_quantizer.layers.{0}.codebook.embed
+    semantic.from_code        quantizer.semantic_residual_vector_quantizer.output_proj
+    acoustic.to_code          quantizer.acoustic_residual_vector_quantizer.input_proj
+    acoustic.tables.{}        quantizer.acoustic_residual_vector_quantizer.layers.{0}.codebook.embed
+    acoustic.from_code        quantizer.acoustic_residual_vector_quantizer.output_proj
+""")
+)
+"""`embed` is what Mimi's files hold as a sum and the number of its terms."""
+
+_JANUS_BLOCK = """
+    {ours}.first_norm         {theirs}.norm1
+    {ours}.first              {theirs}.conv1
+    {ours}.last_norm          {theirs}.norm2
+    {ours}.last               {theirs}.conv2
+    {ours}.shortcut           {theirs}.nin_shortcut
+"""
+_JANUS_ATTENTION = """
+    {ours}.norm               {theirs}.norm
+    {ours}.q                  {theirs}.q
+    {ours}.k                  {theirs}.k
+    {ours}.v                  {theirs}.v
+    {ours}.o                  {theirs}.proj_out
+"""
+
+
+def _janus_half(ours: str, levels: str) -> tuple[Names, ...]:
+    """Janus's encoder or decoder, whose sizes are called `down` or `up`, and its resizing after that."""
+
+    def lines(table: str, part: str, called: str) -> tuple[Names, ...]:
+        return _table(table.replace("{ours}", f"{ours}.{part}").replace("{theirs}", f"{ours}.{called}"))
+
+    return (
+        lines(_JANUS_BLOCK, "levels.{}.blocks.{}", levels + ".{0}.block.{1}")
+        + lines(_JANUS_ATTENTION, "levels.{}.attention.{}", levels + ".{0}.attn.{1}")
+        + lines(_JANUS_BLOCK, "middle.first", "mid.block_1")
+        + lines(_JANUS_ATTENTION, "middle.attention", "mid.attn_1")
+        + lines(_JANUS_BLOCK, "middle.last", "mid.block_2")
+        + lines("{ours}.conv {theirs}.conv", "levels.{}.resize", levels + ".{0}." + levels + "sample")
+        + lines("{ours} {theirs}", "stem", "conv_in")
+        + lines("{ours} {theirs}", "norm", "norm_out")
+        + lines("{ours} {theirs}", "out", "conv_out")
+    )
+
+
+JANUS_VQ = (
+    _janus_half("encoder", "down")
+    + _janus_half("decoder", "up")
+    + _table("""
+    to_code                   quant_conv
+    codebook                  quantize.embedding
+    from_code                 post_quant_conv
+""")
+)
 
 WHISPER_ABSENT = r"blocks\.\d+\.attention\.k\.bias"  # which no softmax could see
 

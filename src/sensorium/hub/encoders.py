@@ -53,7 +53,7 @@ def load_vision(name_or_path: str | Path) -> tuple[VisionConfig, VisionEncoder]:
     path = resolve_model(name_or_path)
     if path.is_file():
         return _torchvision(Weights(open_file(path), path))
-    raw, where = _read_config(path)
+    raw, where = read_config(path)
     if "format" in raw:
         model = load_pretrained(path).model
         if model.config.vision is None or model.vision is None:
@@ -76,7 +76,7 @@ def load_speech(name_or_path: str | Path) -> tuple[SpeechConfig, SpeechEncoder]:
         CheckpointError: weights that are missing, surplus, broken or misfit.
     """
     path = resolve_model(name_or_path)
-    raw, where = _read_config(path)
+    raw, where = read_config(path)
     if "format" in raw:
         model = load_pretrained(path).model
         if model.config.speech is None or model.speech is None:
@@ -89,9 +89,9 @@ def load_speech(name_or_path: str | Path) -> tuple[SpeechConfig, SpeechEncoder]:
     config = SpeechConfig.parse({"audio": audio, "encoder": encoder, "projector": None}, where)
     module = blank_module(lambda: make_speech_encoder(encoder))
     found = names.pieces(
-        names.WHISPER, _shapes(module), theirs=("model.encoder.", "encoder.", ""), absent=names.WHISPER_ABSENT
+        names.WHISPER, shapes_of(module), theirs=("model.encoder.", "encoder.", ""), absent=names.WHISPER_ABSENT
     )
-    return config, _filled(module, open_weights(path), found, ignored=_WHISPER_REST)
+    return config, filled(module, open_weights(path), found, ignored=_WHISPER_REST)
 
 
 def _published_vision(path: Path, raw: dict[str, Any], where: str) -> tuple[VisionConfig, VisionEncoder]:
@@ -161,22 +161,25 @@ def _fill_vision(
     ignored: Collection[str],
 ) -> VisionEncoder:
     module = blank_module(lambda: make_vision_encoder(config.encoder))
-    return _filled(module, weights, names.pieces(table, _shapes(module), theirs=prefixes), ignored=ignored)
+    return filled(module, weights, names.pieces(table, shapes_of(module), theirs=prefixes), ignored=ignored)
 
 
-def _filled(module: Part, weights: Weights, pieces: Sequence[Piece], *, ignored: Collection[str]) -> Part:
+def filled(module: Part, weights: Weights, pieces: Sequence[Piece], *, ignored: Collection[str]) -> Part:
+    """A blank module with its weights, in float32 on the CPU and in evaluation mode; raises as `load_vision`."""
     state = read_weights(
-        weights, pieces, _shapes(module), ignored=ignored, dtype=torch.float32, device=torch.device("cpu")
+        weights, pieces, shapes_of(module), ignored=ignored, dtype=torch.float32, device=torch.device("cpu")
     )
     module.load_state_dict(state, strict=True, assign=True)
     return module.eval()
 
 
-def _shapes(module: nn.Module) -> Mapping[str, tuple[int, ...]]:
+def shapes_of(module: nn.Module) -> Mapping[str, tuple[int, ...]]:
+    """Names and shapes of a module's weights."""
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
-def _read_config(path: Path) -> tuple[dict[str, Any], str]:
+def read_config(path: Path) -> tuple[dict[str, Any], str]:
+    """The `config.json` of a folder, and where it is, for errors."""
     where = path / "config.json"
     raw = read_json(where)
     if not isinstance(raw, dict):

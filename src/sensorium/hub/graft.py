@@ -1,7 +1,8 @@
-"""Eyes and ears of one model joined to the decoder of another, by projectors that are drawn fresh."""
+"""Eyes, ears and codecs of some models joined to the decoder of another, by projectors that are drawn fresh."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from torch import nn
 
 from sensorium.config import (
+    CodeRange,
+    Config,
     FramesConfig,
     FusionConfig,
     ModelConfig,
@@ -22,19 +25,22 @@ from sensorium.config import (
     WhisperConfig,
 )
 from sensorium.errors import ConfigError, DataError
+from sensorium.hub.codecs import load_image_codec, load_speech_codec
 from sensorium.hub.encoders import load_speech, load_vision
 from sensorium.hub.folder import load_pretrained, save_pretrained
-from sensorium.hub.growing import grown
-from sensorium.hub.pretrained import Pretrained
+from sensorium.hub.growing import grown, numbered
+from sensorium.hub.pretrained import Pretrained, coding
 from sensorium.hub.weights import STORABLE
 from sensorium.messages import Audio, Image, Message, Part, Text
 from sensorium.nn.encoders import SpeechEncoder, VisionEncoder, make_speech_encoder, make_vision_encoder
 from sensorium.processing.processor import Processor
+from sensorium.processing.tokenizer import Tokenizer
 
 Kind: TypeAlias = Literal["linear", "mlp", "pixel_shuffle", "resampler"]
 Strategy: TypeAlias = Literal["early", "feature", "cross", "decision"]
 
 RAW_EYES, RAW_EARS = "patches", "frames"
+_ORGANS = {"vision": "eyes", "speech": "ears", "image_codec": "an image codec", "speech_codec": "a speech codec"}
 
 PLAIN_TEMPLATE = """\
 {{- bos_token -}}
@@ -74,17 +80,23 @@ def graft(
     *,
     vision: str | Path | None = None,
     speech: str | Path | None = None,
+    image_codec: str | Path | None = None,
+    speech_codec: str | Path | None = None,
+    codebooks: int | None = None,
     joint: Joint | None = None,
     name: str | None = None,
     seed: int = 0,
 ) -> Pretrained:
-    """Write a model that sees and hears out of parts that were trained apart. Its projectors are yet to be trained.
+    """Write a model out of parts that were trained apart. Its projectors and codes are yet to be learned.
 
     Args:
         decoder: what `load_pretrained` takes: it reads and writes.
         folder: where to write.
         vision: what `load_vision` takes, or `patches` for raw ones without an encoder.
         speech: what `load_speech` takes, or `frames` for raw ones without an encoder.
+        image_codec: what `load_image_codec` takes: the model draws by it. Its codes come behind the decoder's tokens.
+        speech_codec: what `load_speech_codec` takes: the model speaks by it.
+        codebooks: how many of a published speech codec's are used.
         joint: how they are joined.
         name: what to call the model; by default as its folder.
         seed: draws what is new.
@@ -98,42 +110,74 @@ def graft(
         CheckpointError: a part that cannot be read, or a folder that cannot be written.
     """
     joint = joint or Joint()
+    asked = {"vision": vision, "speech": speech, "image_codec": image_codec, "speech_codec": speech_codec}
+    sources = {part: source for part, source in asked.items() if source is not None}
     trunk = load_pretrained(decoder, dtype=torch.float32)
-    _check_trunk(trunk, vision is not None, speech is not None)
-    dim = trunk.config.decoder.dim
-    encoders: dict[str, nn.Module] = {}
-    parts: dict[str, Any] = {"fusion": _fusion(trunk, joint)}
-    if vision is not None:
-        eyes, encoders["vision"] = _raw_eyes() if str(vision) == RAW_EYES else load_vision(vision)
-        parts["vision"] = dict(eyes) | {"projector": _projector(joint, dim, flat=False)}
-    if speech is not None:
-        ears, encoders["speech"] = _raw_ears() if str(speech) == RAW_EARS else load_speech(speech)
-        parts["speech"] = dict(ears) | {"projector": _projector(joint, dim, flat=True), "encoder": _hearing(ears)}
-    what = f"{vision or speech} cannot be joined to {decoder}"
-    config = ModelConfig.parse(dict(trunk.config) | parts, what)
-    processor = _processor(trunk, config)
-    vocabulary = max(config.decoder.vocab_size, processor.tokenizer.vocab_size)
-    wide = config.decoder.model_copy(update={"vocab_size": vocabulary})
-    config = config.model_copy(update={"decoder": wide})
-    _check_room(config, what)
-    larger = grown(trunk, config, processor.with_config(config), seed=seed)
-    _take_over(larger, encoders)
+    _check_trunk(trunk, sources)
+    parts, modules = _parts(sources, joint, trunk.config.decoder.dim, codebooks)
+    what = f"{next(iter(sources.values()))} cannot be joined to {decoder}"
+    config, processor = _whole(trunk, parts | {"fusion": _fusion(trunk, joint)}, what)
+    larger = grown(trunk, config, processor, seed=seed)
+    for place, module in modules.items():
+        larger.model.get_submodule(place).load_state_dict(module.state_dict())
+    larger = replace(larger, processor=coding(processor, larger.model))
     joined = replace(larger, name=name or Path(folder).name, path=Path(folder))
     dtype = trunk.stored_dtype if trunk.stored_dtype in STORABLE else torch.float32
-    save_pretrained(joined, folder, dtype=dtype, card=_card(joined, decoder, vision, speech, joint))
+    save_pretrained(joined, folder, dtype=dtype, card=_card(joined, decoder, sources, joint))
     return joined
 
 
-def _check_trunk(trunk: Pretrained, sees: bool, hears: bool) -> None:
-    if not sees and not hears:
-        raise ConfigError("nothing to join to the decoder (give vision, speech or both)")
-    for asked, part, organ in ((sees, trunk.config.vision, "eyes"), (hears, trunk.config.speech, "ears")):
-        if asked and part is not None:
-            raise ConfigError(f"{trunk.name} has {organ} already (take a decoder without them)")
+def _check_trunk(trunk: Pretrained, sources: Mapping[str, str | Path]) -> None:
+    if not sources:
+        raise ConfigError("nothing to join to the decoder (give vision, speech, image_codec or speech_codec)")
+    for part in sources:
+        if getattr(trunk.config, part) is not None:
+            raise ConfigError(f"{trunk.name} has {_ORGANS[part]} already (take a decoder without)")
     if not trunk.config.decoder.causal:
         raise ConfigError(f"{trunk.name} reads both ways and cannot write a reply (take a causal decoder)")
     if trunk.processor is None:
         raise ConfigError(f"{trunk.name} came without a tokenizer, which must know placeholders (add tokenizer.json)")
+
+
+def _parts(
+    sources: Mapping[str, str | Path], joint: Joint, dim: int, codebooks: int | None
+) -> tuple[dict[str, Any], dict[str, nn.Module]]:
+    """Settings of the parts, and the trained modules by where they belong."""
+    parts: dict[str, Any] = {}
+    modules: dict[str, nn.Module] = {}
+    if codebooks is not None and "speech_codec" not in sources:
+        raise ConfigError("codebooks are those of a speech codec, and none is given (give speech_codec)")
+    if "vision" in sources:
+        source = sources["vision"]
+        eyes, modules["vision.encoder"] = _raw_eyes() if str(source) == RAW_EYES else load_vision(source)
+        parts["vision"] = dict(eyes) | {"projector": _projector(joint, dim, flat=False)}
+    if "speech" in sources:
+        source = sources["speech"]
+        ears, modules["speech.encoder"] = _raw_ears() if str(source) == RAW_EARS else load_speech(source)
+        parts["speech"] = dict(ears) | {"projector": _projector(joint, dim, flat=True), "encoder": _hearing(ears)}
+    if "image_codec" in sources:
+        drawing = load_image_codec(sources["image_codec"])
+        parts["image_codec"], modules["image_codec"] = drawing.config, drawing
+    if "speech_codec" in sources:
+        speaking = load_speech_codec(sources["speech_codec"], codebooks=codebooks)
+        parts["speech_codec"], modules["speech_codec"] = speaking.config, speaking
+    return parts, modules
+
+
+def _whole(trunk: Pretrained, parts: Mapping[str, Any], what: str) -> tuple[ModelConfig, Processor]:
+    """Settings and processor of the decoder with its new parts: a row for every new control token, and every code."""
+    assert trunk.processor is not None
+    tokenizer = trunk.processor.tokenizer.with_controls(_spelled(parts))
+    if any(codec.first_id < tokenizer.vocab_size for codec in trunk.config.codecs().values()):
+        raise ConfigError(f"{trunk.name} has codes where new control tokens would stand (join all parts in one graft)")
+    codecs: dict[str, Config] = {name: part for name, part in parts.items() if isinstance(part, CodeRange)}
+    words = max(trunk.config.decoder.vocab_size, tokenizer.vocab_size)
+    codecs, vocabulary = numbered(codecs, trunk.config.codecs(), words)
+    wide = trunk.config.decoder.model_copy(update={"vocab_size": vocabulary})
+    config = ModelConfig.parse(dict(trunk.config) | dict(parts) | codecs | {"decoder": wide}, what)
+    processor = _processor(trunk, tokenizer, config)
+    _check_room(config, what)
+    return config, processor
 
 
 def _fusion(trunk: Pretrained, joint: Joint) -> FusionConfig:
@@ -173,12 +217,10 @@ def _raw_ears() -> tuple[SpeechConfig, SpeechEncoder]:
     return config, make_speech_encoder(config.encoder)
 
 
-def _processor(trunk: Pretrained, config: ModelConfig) -> Processor:
-    """The decoder's processor with a token for all that pictures and recordings are shown by, and a way to converse."""
+def _processor(trunk: Pretrained, tokenizer: Tokenizer, config: ModelConfig) -> Processor:
+    """The decoder's processor with a tokenizer of more tokens, and a way to converse."""
     processor = trunk.processor
     assert processor is not None
-    placeholders = [part.placeholder for part in (config.vision, config.speech) if part is not None]
-    tokenizer = processor.tokenizer.with_controls(_spelled(placeholders))
     if processor.template is not None:
         joined = processor.with_tokenizer(tokenizer).with_config(config)
     elif tokenizer.eos_id is not None:
@@ -192,17 +234,27 @@ def _processor(trunk: Pretrained, config: ModelConfig) -> Processor:
     return joined
 
 
-def _spelled(placeholders: list[PlaceholderConfig]) -> list[str]:
-    return [name for each in placeholders for name in (each.token, each.begin, each.end) if name]
+def _spelled(parts: Mapping[str, Any]) -> list[str]:
+    """Control tokens of what pictures and recordings are shown by, and of what codes stand between."""
+    names: list[str] = []
+    for part in parts.values():
+        if isinstance(part, CodeRange):
+            names += [part.begin, part.end]
+        elif isinstance(part, dict):
+            placeholder: PlaceholderConfig = part["placeholder"]
+            names += [placeholder.token, placeholder.begin, placeholder.end]
+    return [name for name in names if name]
 
 
 def _check_template(processor: Processor, name: str, config: ModelConfig) -> None:
-    """Raise `ConfigError` unless a picture and a recording in a question come out once each."""
-    shown: list[Part] = [Image(data=b" ")] if config.vision is not None else []
-    shown += [Audio(data=b" ")] if config.speech is not None else []
+    """Raise `ConfigError` unless a picture and a recording in a question, or in a reply, come out once each."""
+    shown, made = _media(config.vision, config.speech), _media(config.image_codec, config.speech_codec)
+    conversation = [Message("user", (*shown, Text("?")))]
+    conversation += [Message("assistant", (Text("."), *made))] if made else []
+    shown = [*shown, *made]
     assert processor.template is not None
     try:
-        segments = processor.template.render([Message("user", (*shown, Text("?")))], add_generation_prompt=True)
+        segments = processor.template.render(conversation, add_generation_prompt=not made)
     except DataError as error:
         raise ConfigError(f"the chat template of {name} takes no pictures or recordings: {error}") from None
     written = [segment.shows for segment in segments if segment.shows]
@@ -213,35 +265,43 @@ def _check_template(processor: Processor, name: str, config: ModelConfig) -> Non
         )
 
 
+def _media(pictures: object, recordings: object) -> list[Part]:
+    """A picture and a recording, where there is something to take or to make them."""
+    return [
+        *([Image(data=b" ")] if pictures is not None else []),
+        *([Audio(data=b" ")] if recordings is not None else []),
+    ]
+
+
 def _check_room(config: ModelConfig, what: str) -> None:
     """Raise `ConfigError` when one picture, or a second of sound, leaves no room for words."""
     context = config.decoder.max_positions
-    places = {"a picture takes": config.image_places()}
+    shown, made = {"a picture takes": config.image_places()}, {}
     if config.speech is not None:
         audio = config.speech.audio
         frames = round(min(audio.window_seconds, 1.0) * audio.sample_rate / audio.hop)
-        places["a second of sound takes"] = config.audio_places(frames)
-    for thing, taken in places.items():
-        if taken >= context:
-            raise ConfigError(
-                f"{what}: {thing} {taken} places of a context of {context} "
-                "(choose the projector resampler, or pixel_shuffle with a larger factor)"
-            )
+        shown["a second of sound takes"] = config.audio_places(frames)
+    if config.image_codec is not None:
+        made["a picture that it draws takes"] = config.image_codec.n_codes + 2
+    if config.speech_codec is not None:
+        made["a second that it speaks takes"] = math.ceil(config.speech_codec.codes_per_second) + 2
+    smaller = "choose the projector resampler, or pixel_shuffle with a larger factor"
+    for places, way_out in ((shown, smaller), (made, "choose a decoder that reads further, or fewer codebooks")):
+        for thing, taken in places.items():
+            if taken >= context:
+                raise ConfigError(f"{what}: {thing} {taken} places of a context of {context} ({way_out})")
 
 
-def _take_over(pretrained: Pretrained, encoders: Mapping[str, nn.Module]) -> None:
-    for part, encoder in encoders.items():
-        getattr(pretrained.model, part).encoder.load_state_dict(encoder.state_dict())
-
-
-def _card(
-    joined: Pretrained, decoder: str | Path, vision: str | Path | None, speech: str | Path | None, joint: Joint
-) -> str:
-    organs = [f"{organ} of `{source}`" for organ, source in (("eyes", vision), ("ears", speech)) if source is not None]
+def _card(joined: Pretrained, decoder: str | Path, sources: Mapping[str, str | Path], joint: Joint) -> str:
+    organs = [f"{_ORGANS[part]} of `{source}`" for part, source in sources.items()]
+    fresh = []
+    if {"vision", "speech"} & sources.keys():
+        fresh.append("The projectors have learned nothing yet: train the model before you show it anything.")
+    if {"image_codec", "speech_codec"} & sources.keys():
+        fresh.append("The decoder knows none of the codes yet: train the model before it draws or speaks.")
     return (
         f"# {joined.name}\n\n"
         f"A Sensorium model of {sum(weight.numel() for weight in joined.model.parameters()):,} parameters: the decoder "
-        f"of `{decoder}` with the {' and the '.join(organs)}, joined by fresh projectors (`{joint.projector}`, fusion "
-        f"`{joined.config.fusion.strategy}`).\n\nThe projectors have learned nothing yet: train the model before you "
-        "show it anything.\n"
+        f"of `{decoder}` with {' and '.join(organs)}, joined by fresh projectors (`{joint.projector}`, fusion "
+        f"`{joined.config.fusion.strategy}`).\n\n" + " ".join(fresh) + "\n"
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from sensorium.config import ModelConfig
+from sensorium.config import CodeRange, Config, ModelConfig
 from sensorium.errors import ConfigError
 from sensorium.hub.pretrained import Pretrained
 from sensorium.nn.omni import Omni
@@ -42,6 +43,25 @@ def grown(pretrained: Pretrained, config: ModelConfig, processor: Processor | No
     model.load_state_dict(state)
     model.decoder.tie_weights()
     return replace(pretrained, config=config, model=model.eval(), processor=processor, stored_dtype=torch.float32)
+
+
+def numbered(
+    parts: dict[str, Config], known: Mapping[str, CodeRange], vocabulary: int
+) -> tuple[dict[str, Config], int]:
+    """The parts, the codes of each codec behind the last token; and the tokens that there are then.
+
+    Args:
+        parts: settings, by name.
+        known: codecs that the model has already, whose codes stay where they are.
+        vocabulary: tokens, the known codecs' codes among them.
+    """
+    found = dict(parts)
+    for name, part in parts.items():
+        if isinstance(part, CodeRange):
+            first = known[name].first_id if name in known else vocabulary
+            found[name] = part.model_copy(update={"first_id": first})
+            vocabulary += 0 if name in known else part.codebook_size
+    return found, vocabulary
 
 
 def _fits(old: Tensor, new: Tensor, tokens: tuple[int, int]) -> bool:

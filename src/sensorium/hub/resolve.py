@@ -13,18 +13,20 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from sensorium.errors import CheckpointError
 
+_JUDGES = frozenset({"judge"})  # shipped to measure others by; nobody talks with them
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt"]
 _PICKLED = ["*.json", "*.jinja", "*.txt", "pytorch_model*.bin"]
 _UNWANTED = ["*/*", "consolidated*"]  # the same weights again, in other formats
 
 
-def shipped_models() -> dict[str, Path]:
-    """Names and folders of the models that come with the package."""
+def shipped_models(*, judges: bool = False) -> dict[str, Path]:
+    """Names and folders of the models that come with the package; those that only judge others where asked for."""
     root = Path(str(resources.files("sensorium"))) / "models"
     if not root.is_dir():
         return {}
-    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / "config.json").is_file()}
+    folders = {folder.name: folder for folder in sorted(root.iterdir()) if (folder / "config.json").is_file()}
+    return {name: folder for name, folder in folders.items() if judges or name not in _JUDGES}
 
 
 def resolve_model(name_or_path: str | Path) -> Path:
@@ -36,7 +38,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
         CheckpointError: one line that says what was tried, and the nearest shipped name.
     """
     name = str(name_or_path)
-    shipped = shipped_models()
+    shipped = shipped_models(judges=True)
     if isinstance(name_or_path, str) and name in shipped:
         return shipped[name]
     with contextlib.suppress(OSError, RuntimeError, ValueError):  # names that no file can have
@@ -44,7 +46,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
         if path.exists():
             return path
     close = difflib.get_close_matches(name, shipped, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else f"shipped models: {', '.join(shipped) or 'none'}"
+    hint = f"did you mean {close[0]!r}?" if close else f"shipped models: {', '.join(shipped_models()) or 'none'}"
     if isinstance(name_or_path, Path) or close or not _HUB_ID.fullmatch(name):
         raise CheckpointError(f"no model {name!r}: no such file or folder ({hint})")
     return _from_hub(name, hint)

@@ -119,6 +119,23 @@ class Decoder:
         return vector.float().cpu()
 
     @torch.inference_mode()
+    def paintings(
+        self, token_ids: Sequence[int], media: Media | None = None, *, n: int, generator: torch.Generator | None
+    ) -> Tensor:
+        """What a prompt asks for, painted `n` times with noise drawn from `generator`: (n, 3, height, width) float32.
+
+        Pixels lie within -1..1, on the CPU.
+        """
+        model, painter = self._model, self._model.painter
+        assert painter is not None
+        ids = torch.tensor([token_ids], device=model.device)
+        noise = painter.noise(n, generator).to(model.device, model.dtype)
+        with torch_threads(self.threads):
+            fused = model.fused(ids, torch.tensor([len(token_ids)], device=model.device), media)
+            pixels: Tensor = painter(fused.expand(n, -1), noise)
+        return pixels.float().cpu()
+
+    @torch.inference_mode()
     def media_vectors(self, media: Media) -> Tensor:
         """Pictures, then recordings, in the common space: (n, dim) float32, on the CPU."""
         with torch_threads(self.threads):

@@ -27,6 +27,8 @@ from sensorium.processing.processor import Processor
 Prompt: TypeAlias = tuple[Sequence[int], Media | None]
 """Token ids, and the pictures and recordings whose placeholders they hold."""
 
+MOST_PAINTINGS = 128
+
 
 class Engine:
     """Writes replies with a model and its processor. Several threads may use one engine at a time."""
@@ -165,6 +167,37 @@ class Engine:
             RequestError: the model has no such space, or no eyes or ears.
         """
         return _unit(self._decoder.media_vectors(media).mean(0))
+
+    def paint(
+        self, prompt: Sequence[int], *, media: Media | None = None, seed: int | None = None, n: int = 1
+    ) -> torch.Tensor:
+        """Pictures of what a prompt asks for, each in one pass: (n, 3, height, width) float32 within -1..1.
+
+        Args:
+            prompt: token ids, up to the opening of the assistant's turn.
+            media: the pictures and recordings whose placeholders it holds (row 0).
+            seed: of the noise: the same pictures for the same seed; none draws others each time.
+            n: how many, which differ by their noise alone.
+
+        Raises:
+            RequestError: the model has no painter, an empty or too long prompt, media that do not fit it, a seed or
+                number out of range.
+        """
+        if self._model_config.painter is None:
+            raise RequestError("this model cannot paint: it has no painter (config: painter)")
+        if not 1 <= n <= MOST_PAINTINGS:
+            raise RequestError(f"n = {n} is outside 1..{MOST_PAINTINGS} pictures")
+        if seed is not None and not 0 <= seed < 2**63:
+            raise RequestError(f"seed = {seed} is outside 0..2**63 - 1")
+        token_ids = _whole_numbers(prompt)
+        self._check_tokens(token_ids)
+        context = self._config.max_positions
+        if len(token_ids) > context:
+            raise RequestError(f"a prompt of {len(token_ids)} tokens is longer than the model's context of {context}")
+        self._check_media(token_ids, media)
+        generator = torch.Generator()
+        generator.seed() if seed is None else generator.manual_seed(seed)
+        return self._decoder.paintings(token_ids, media, n=n, generator=generator)
 
     def _write(
         self,

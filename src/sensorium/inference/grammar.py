@@ -18,6 +18,7 @@ from sensorium.processing.tokenizer import Tokenizer
 ReplyKind: TypeAlias = Literal["auto", "text", "image", "speech"]
 State: TypeAlias = Literal["words", "picture", "speech"]
 LONGEST_CLAUSE = 20.0  # seconds of speech after which a clause ends in any case
+LONGEST_UNSPOKEN = 32  # tokens of words after which a spoken reply says them in any case
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Making:
         reply: words alone, a picture, speech (each clause in words, then aloud), or as the model sees fit.
         pictures: how many, where the reply is a picture.
         reference: tokens of the last picture of the conversation, which the next one goes by.
-        voice: (voice_dim,) who speaks; None is the model's own voice.
+        voice: (voice_dim,) who speaks; None is the model's own voice, or says that its codes hold it.
         script: the words to say, clause by clause, as tokens: nothing else is written.
     """
 
@@ -107,11 +108,11 @@ class Grammar:
         self.finished = False
         self._reference = making.reference
         self._queue: list[int] = []  # tokens that must come, first one first
-        self._pictures, self._taken, self._unspoken = 0, 0, False
+        self._pictures, self._taken, self._unspoken = 0, 0, 0
         self._clauses = iter(making.script or ())
         self._check()
         self._mask = vocabulary.forbidden(but=self._openings())
-        self._mask_without_room = vocabulary.forbidden()
+        self._mask_without_room = vocabulary.forbidden(but=set(self._openings()) - {vocabulary.picture_begin})
         if making.script is not None:
             self._next_clause()
         elif making.reply == "image":
@@ -122,23 +123,25 @@ class Grammar:
         """The one token that can come next, None where there is a choice."""
         if self._queue:
             return self._queue[0]
+        if self._making.reply == "speech" and self._unspoken >= LONGEST_UNSPOKEN and self.state == "words":
+            return self._vocabulary.speech_begin
         if self.state == "picture" and len(self.codes) == self._vocabulary.n_codes:
             return self._vocabulary.picture_end
-        if self.state == "speech" and len(self.codes) >= self._longest():
+        if self.state == "speech" and len(self.codes) >= self._longest() and self._is_whole():
             return self._vocabulary.speech_end
         return None
 
     def candidates(self, scores: Tensor) -> Tensor:
         """The scores (vocab_size,) of what may come next, in the order that `token` counts."""
         vocabulary = self._vocabulary
-        if self.state == "picture":
-            assert vocabulary.picture is not None
-            return scores[vocabulary.picture.ids.start : vocabulary.picture.ids.stop]
-        if self.state == "speech":
-            assert vocabulary.speech is not None
-            codes = scores[vocabulary.speech.ids.start : vocabulary.speech.ids.stop]
+        if self.state != "words":
+            ids = self._ids()
+            codes = scores[ids.start : ids.stop]
+            if self.state == "picture":
+                return codes
             ends = scores[vocabulary.speech_end : vocabulary.speech_end + 1]
-            return torch.cat((codes, ends if self.codes else torch.full_like(ends, -math.inf)))
+            ending = bool(self.codes) and self._is_whole()
+            return torch.cat((codes, ends if ending else torch.full_like(ends, -math.inf)))
         words = scores[: vocabulary.n_words]
         if self._mask is None or self._mask_without_room is None:
             return words
@@ -148,15 +151,10 @@ class Grammar:
 
     def token(self, candidate: int) -> int:
         """The token of a place among the candidates."""
-        vocabulary = self._vocabulary
-        if self.state == "picture":
-            assert vocabulary.picture is not None
-            return vocabulary.picture.ids[candidate]
-        if self.state == "speech":
-            assert vocabulary.speech is not None
-            ids = vocabulary.speech.ids
-            return ids[candidate] if candidate < len(ids) else vocabulary.speech_end
-        return candidate
+        if self.state == "words":
+            return candidate
+        ids = self._ids()
+        return ids[candidate] if candidate < len(ids) else self._vocabulary.speech_end
 
     def take(self, token: int) -> None:
         """Go on behind a token of the reply."""
@@ -172,7 +170,7 @@ class Grammar:
                 self.codes.append(token)
         elif self.state == "speech":
             if token == vocabulary.speech_end:
-                self.state, self._unspoken = "words", False
+                self.state, self._unspoken = "words", 0
                 self._next_clause()
             else:
                 self.codes.append(token)
@@ -183,7 +181,18 @@ class Grammar:
         elif token == vocabulary.speech_begin and vocabulary.speech is not None:
             self.state, self.codes = "speech", []
         else:
-            self._unspoken = True
+            self._unspoken += 1
+
+    def _ids(self) -> range:
+        """Tokens that the next code of a picture or of speech is one of."""
+        codec = self._vocabulary.picture if self.state == "picture" else self._vocabulary.speech
+        assert codec is not None
+        return codec.candidates_at(len(self.codes))
+
+    def _is_whole(self) -> bool:
+        """Whether the speech at hand could end: no frame is begun."""
+        assert self._vocabulary.speech is not None
+        return len(self.codes) % self._vocabulary.speech.codes_per_frame == 0
 
     def _end_picture(self) -> None:
         self.state, self._pictures = "words", self._pictures + 1
@@ -217,7 +226,12 @@ class Grammar:
         """Beginnings that a reply may hold between its words."""
         vocabulary, reply = self._vocabulary, self._making.reply
         opening = [vocabulary.picture_begin] if reply == "auto" and vocabulary.picture is not None else []
-        return opening + ([vocabulary.speech_begin] if reply in ("auto", "speech") else [])
+        return opening + ([vocabulary.speech_begin] if reply in ("auto", "speech") and self._has_voice() else [])
+
+    def _has_voice(self) -> bool:
+        """Whether there is somebody who could speak."""
+        speech = self._vocabulary.speech
+        return speech is not None and (self._making.voice is not None or not speech.takes_voice or bool(speech.voices))
 
     def _longest(self) -> int:
         assert self._vocabulary.speech is not None
@@ -229,10 +243,16 @@ class Grammar:
             raise RequestError("this model cannot draw: it has no image codec (ask for a reply in words)")
         if (making.reply == "speech" or making.script is not None) and vocabulary.speech is None:
             raise RequestError("this model cannot speak: it has no speech codec (ask for a reply in words)")
+        if (making.reply == "speech" or making.script is not None) and not self._has_voice():
+            raise RequestError(
+                "this model has no voice of its own: its speech codec comes without (give a recording of one)"
+            )
+        if making.reply == "image" and making.pictures < 1:
+            raise RequestError(f"pictures = {making.pictures}: ask for 1 or more")
         if making.reply == "image":
             first = vocabulary.picture_length(edits=making.reference is not None)
             needed = first + (making.pictures - 1) * vocabulary.picture_length(edits=True)
-            if making.pictures < 1 or needed > self._limit:
+            if needed > self._limit:
                 raise RequestError(
                     f"{making.pictures} picture(s) take {needed} tokens, and the reply may have {self._limit} "
                     "(raise max_tokens, ask for fewer, or shorten the conversation)"

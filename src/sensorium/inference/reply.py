@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from sensorium.codecs.streaming import SpeechStream
+from sensorium.codecs.streaming import AnyStream, stream_of
 from sensorium.config import SamplingConfig
 from sensorium.inference.decoding import Rows
 from sensorium.inference.grammar import Grammar, State, Vocabulary
@@ -41,7 +41,7 @@ def samplers(
         found["picture"] = Sampler(settings, vocabulary.picture.codebook_size, index=index)
     if vocabulary.speech is not None:
         settings = _plain(sampling, sampling.speech_temperature, sampling.speech_top_p)
-        found["speech"] = Sampler(settings, vocabulary.speech.codebook_size + 1, index=index)
+        found["speech"] = Sampler(settings, len(vocabulary.speech.candidates_at(0)) + 1, index=index)
     return found
 
 
@@ -54,20 +54,23 @@ class Studio:
     """Where a reply's pictures and speech are made."""
 
     codecs: Codecs
-    stream: SpeechStream | None
+    stream: AnyStream | None
 
     @classmethod
     def of(cls, codecs: Codecs | None, voice: Tensor | None) -> Studio | None:
         """That of a model's codecs, with somebody's voice or the model's own; None for a model without codecs.
 
-        Raises:
-            RequestError: the model's speech codec comes without a voice, and none is given.
+        Where there is no voice at all nothing is ever said.
         """
         if codecs is None:
             return None
         if codecs.speech is None:
             return cls(codecs, None)
-        return cls(codecs, SpeechStream(codecs.speech, codecs.voice() if voice is None else voice))
+        if voice is None and codecs.speech.config.takes_voice:
+            if not codecs.speech.config.voices:
+                return cls(codecs, None)
+            voice = codecs.voice()
+        return cls(codecs, stream_of(codecs.speech, voice))
 
     def sound(self, samples: Tensor | None, index: int) -> Iterator[AudioDelta]:
         """Samples as a delta, where there are some."""
@@ -138,9 +141,9 @@ class Reply:
 
     def _chosen(self, scores: Tensor, blind: Tensor | None) -> int:
         grammar, sampling = self._grammar, self._sampling
-        if grammar.state == "words" and blind is not None:
-            scores = guided(scores, blind, sampling.guidance)
         candidates = grammar.candidates(scores)
+        if grammar.state == "words" and blind is not None:
+            candidates = guided(candidates, grammar.candidates(blind), sampling.guidance)
         if grammar.state == "picture" and self.wordless is not None:
             # Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
             without = grammar.candidates(self.wordless.scores[0]).float().log_softmax(-1)

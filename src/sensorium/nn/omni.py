@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.codecs.image import ImageCodec
+from sensorium.codecs.kinds import make_image_codec, make_speech_codec
 from sensorium.codecs.speech import SpeechCodec
 from sensorium.config import ModelConfig, SpeechConfig, VisionConfig
 from sensorium.errors import RequestError
@@ -22,6 +23,7 @@ from sensorium.nn.grounding import Grounding
 from sensorium.nn.init import draw_weights
 from sensorium.nn.linear import apply_linear
 from sensorium.nn.media import Media
+from sensorium.nn.painter import Painter
 from sensorium.nn.positions import RotaryPositions, SinusoidalPositions
 from sensorium.nn.projectors import make_projector
 from sensorium.nn.transformer import Transformer
@@ -96,8 +98,9 @@ class Omni(nn.Module):
         self.speech = Ears(config.speech, config.decoder.dim) if config.speech is not None else None
         self.embedder = Embedder(config) if config.embedder is not None else None
         self.fusion = make_fusion(config)
-        self.image_codec = ImageCodec(config.image_codec) if config.image_codec is not None else None
-        self.speech_codec = SpeechCodec(config.speech_codec) if config.speech_codec is not None else None
+        self.image_codec = make_image_codec(config.image_codec) if config.image_codec is not None else None
+        self.speech_codec = make_speech_codec(config.speech_codec) if config.speech_codec is not None else None
+        self.painter = Painter(config.painter, config.decoder.dim) if config.painter is not None else None
         self.adversary: nn.Module | None = None  # what opposes a codec while it learns; no model folder holds it
 
     @property
@@ -121,11 +124,21 @@ class Omni(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         for part in self._parts():
             part.reset_parameters(generator)
+        self._draw_codes(generator)
+
+    @torch.no_grad()
+    def _draw_codes(self, generator: torch.Generator) -> None:
+        """Give the codes of our codecs embeddings that are alike where the codes are."""
+        for codec in (self.image_codec, self.speech_codec):
+            if isinstance(codec, ImageCodec | SpeechCodec):
+                table = self.decoder.embeddings.token.weight
+                drawn = codec.quantiser.embedding(table.shape[1], generator)
+                table[codec.config.ids.start : codec.config.ids.stop] = drawn * table[: codec.config.first_id].std()
 
     def _parts(self) -> list[Any]:
         """Those that the model has, in the order in which their weights are drawn."""
         parts = (self.decoder, self.vision, self.speech, self.embedder, self.fusion)
-        return [part for part in (*parts, self.image_codec, self.speech_codec) if part is not None]
+        return [part for part in (*parts, self.image_codec, self.speech_codec, self.painter) if part is not None]
 
     def see(self, images: Tensor) -> Tensor:
         """Pictures (n, 3, height, width) → vectors that a decoder is shown, (n, places, dim).
@@ -241,6 +254,26 @@ class Omni(nn.Module):
             padding=padding,
             cache=cache,
         )
+
+    def fused(self, input_ids: Tensor, lengths: Tensor, media: Media | None = None) -> Tensor:
+        """What prompts say and show, each as one vector: the state at its last token, which has read all of it.
+
+        Args:
+            input_ids: (rows, time) token ids, filled up behind shorter prompts.
+            lengths: (rows,) tokens of each prompt.
+            media: the pictures and recordings among them.
+
+        Returns:
+            (rows, dim) after the final norm; in decision fusion the branches' mean, as their predictions count.
+
+        Raises:
+            RequestError: as `hidden_states`.
+        """
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        states = self.hidden_states(input_ids, media, padding=places < lengths[:, None])
+        if not isinstance(states, Tensor):
+            states = (states.states * states.log_weights.exp()[..., None].to(states.states.dtype)).sum(0)
+        return states[torch.arange(len(lengths), device=states.device), lengths - 1]
 
     def new_cache(self, batch: int, capacity: int, features: Features | None = None) -> KVCache:
         """An empty cache for `batch` sequences of up to `capacity` tokens, whose prompts hold these features."""

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sensorium.codecs.image import ImageCodec
-from sensorium.codecs.speech import SpeechCodec
+from sensorium.codecs.kinds import AnyImageCodec, AnySpeechCodec
+from sensorium.codecs.mimi import Mimi
 from sensorium.config import AugmentConfig, ModelConfig
 from sensorium.errors import ConfigError, RequestError
 from sensorium.messages import Audio, Image
@@ -23,7 +23,7 @@ from sensorium.processing.raw import RawMedia
 
 Ids: TypeAlias = npt.NDArray[np.int32]
 Samples: TypeAlias = npt.NDArray[np.float32]
-C = TypeVar("C", ImageCodec, SpeechCodec)
+C = TypeVar("C", bound=nn.Module)
 
 
 class Codecs:
@@ -35,8 +35,10 @@ class Codecs:
         speech: its speech codec, if it has one.
     """
 
-    def __init__(self, config: ModelConfig, image: ImageCodec | None, speech: SpeechCodec | None) -> None:
-        self.config, self.image, self.speech = config, _on_cpu(image), _on_cpu(speech)
+    def __init__(self, config: ModelConfig, image: AnyImageCodec | None, speech: AnySpeechCodec | None) -> None:
+        self.config = config
+        self.image: AnyImageCodec | None = None if image is None else _on_cpu(image)
+        self.speech: AnySpeechCodec | None = None if speech is None else _on_cpu(speech)
         self._media = RawMedia(config)
 
     def augmented(self, settings: AugmentConfig, generator: np.random.Generator) -> Self:
@@ -90,10 +92,12 @@ class Codecs:
         """Somebody's voice, (voice_dim,): by name, out of a recording, or the model's own.
 
         Raises:
-            RequestError: the model has no speech codec, or no voice of that name.
+            RequestError: the model has no speech codec, one whose codes say who speaks, or no voice of that name.
             DataError: the recording cannot be read, or is silent.
         """
         codec, _ = self._speech()
+        if isinstance(codec, Mimi):
+            raise RequestError("this model's speech codec takes no voice: its codes say who speaks (leave voice out)")
         if not isinstance(given, Audio):
             return codec.voice_named(given)
         samples = torch.from_numpy(self._media.samples(given))
@@ -101,12 +105,12 @@ class Codecs:
             raise RequestError("the recording of the voice is silent, or shorter than a quarter of a second")
         return codec.voice_of(samples[None])[0]
 
-    def _image(self) -> tuple[ImageCodec, int]:
+    def _image(self) -> tuple[AnyImageCodec, int]:
         if self.image is None:
             raise RequestError("this model cannot draw: it has no image codec")
         return self.image, self.image.config.first_id
 
-    def _speech(self) -> tuple[SpeechCodec, int]:
+    def _speech(self) -> tuple[AnySpeechCodec, int]:
         if self.speech is None:
             raise RequestError("this model cannot speak: it has no speech codec")
         return self.speech, self.speech.config.first_id
@@ -150,10 +154,8 @@ def _ids(codes: Tensor, first: int) -> Ids:
     return ids
 
 
-def _on_cpu(codec: C | None) -> C | None:
+def _on_cpu(codec: C) -> C:
     """The codec itself where it computes on the CPU in float32, else a copy that does."""
-    if codec is None:
-        return None
     weight = next(codec.parameters())
     if weight.device.type == "cpu" and weight.dtype == torch.float32:
         return codec

@@ -8,7 +8,7 @@ from typing import Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sensorium.config import AudioConfig, AugmentConfig, ImageCodecConfig, ImageConfig, ModelConfig, SpeechCodecConfig
+from sensorium.config import AudioConfig, AugmentConfig, ImageConfig, ModelConfig, SpeechCodes
 from sensorium.messages import Audio, Image
 from sensorium.processing.audio import load_audio
 from sensorium.processing.augment import augment_audio, augment_image
@@ -22,11 +22,13 @@ class RawMedia:
 
     Args:
         config: the model's.
+        size: (height, width) of pictures, where it is not the codec's.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, size: tuple[int, int] | None = None) -> None:
         image, speech = config.image_codec, config.speech_codec
-        self._image = _image_settings(image, config) if image is not None else ImageConfig()
+        size = size if size is not None or image is None else image.size
+        self._image = _image_settings(size, config) if size is not None else ImageConfig()
         self._audio = _audio_settings(speech, config) if speech is not None else AudioConfig()
         self._chance: tuple[AugmentConfig, np.random.Generator] | None = None
 
@@ -37,7 +39,7 @@ class RawMedia:
         return varied
 
     def pixels(self, part: Image) -> Values:
-        """A picture stretched to the codec's size: (3, height, width) float32 within -1..1.
+        """A picture stretched to that size: (3, height, width) float32 within -1..1.
 
         Raises:
             DataError: it cannot be read, or is beyond its limits.
@@ -57,13 +59,11 @@ class RawMedia:
         return samples if self._chance is None else augment_audio(samples, *self._chance)
 
 
-def _image_settings(codec: ImageCodecConfig, config: ModelConfig) -> ImageConfig:
+def _image_settings(size: tuple[int, int], config: ModelConfig) -> ImageConfig:
     limits = config.vision.image if config.vision is not None else ImageConfig()
-    return ImageConfig(size=codec.size, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+    return ImageConfig(size=size, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
 
 
-def _audio_settings(codec: SpeechCodecConfig, config: ModelConfig) -> AudioConfig:
+def _audio_settings(codec: SpeechCodes, config: ModelConfig) -> AudioConfig:
     limits = config.speech.audio if config.speech is not None else AudioConfig()
-    return AudioConfig(
-        sample_rate=codec.sample_rate, max_seconds=limits.max_seconds, max_bytes=limits.max_bytes, n_fft=codec.n_fft
-    )
+    return AudioConfig(sample_rate=codec.sample_rate, max_seconds=limits.max_seconds, max_bytes=limits.max_bytes)

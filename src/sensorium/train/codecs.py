@@ -8,18 +8,19 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sensorium.codecs import losses
 from sensorium.codecs.adversary import (
+    SHORTEST,
     PatchAdversary,
     SpectrumAdversary,
-    adversary_loss,
-    balance,
     draw_adversary,
-    scored_by_adversary,
+    opposed,
 )
 from sensorium.codecs.image import ImageCodec
 from sensorium.codecs.speech import SpeechCodec
+from sensorium.config import MimiConfig
 from sensorium.data.raw import RawBatch, RawStream
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import ConfigError
@@ -29,7 +30,8 @@ from sensorium.processing.raw import RawMedia
 from sensorium.train.recipe import Stage
 from sensorium.train.seeds import derive
 
-_EDGES, _STRUCTURE = 1.0, 0.5  # weights of the losses beside that of pixels
+_SQUARES, _EDGES, _STRUCTURE = 4.0, 0.5, 0.2  # weights of the losses beside that of pixels
+_RECORDINGS = 16  # by which a voice is known
 
 
 class _CodecObjective:
@@ -48,6 +50,9 @@ class _CodecObjective:
             self.adversary = adversary()
             draw_adversary(self.adversary, torch.Generator().manual_seed(derive(0, "adversary", stage.name)))
 
+    def conclude(self, model: Omni) -> None:
+        """Nothing is left to do."""
+
     def count(self, batch: RawBatch) -> int:
         """Pictures or recordings."""
         return len(batch.values)
@@ -61,12 +66,7 @@ class _CodecObjective:
         adversary, last = self.adversary, codec.last_weight
         if adversary is None or not torch.is_grad_enabled():
             return wanted.sum()
-        told = adversary_loss(adversary(true), adversary(made.detach())).sum()
-        # The adversary as it is, and not as it learns, says what the codec is to mend.
-        fixed = {name: weight.detach() for name, weight in adversary.named_parameters()}
-        scored = scored_by_adversary(torch.func.functional_call(adversary, fixed, made)).sum()
-        weight = self._stage.adversary * balance(wanted.sum(), scored, last)
-        return wanted.sum() + weight * scored + told
+        return opposed(adversary, self._stage.adversary, wanted, made, true, last)
 
 
 class ImageCodecObjective(_CodecObjective):
@@ -75,6 +75,8 @@ class ImageCodecObjective(_CodecObjective):
     def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:  # noqa: ARG002 (the protocol's)
         if model.config.image_codec is None:
             raise ConfigError("objective image_codec needs a model with an image codec (set image_codec)")
+        if not isinstance(model.image_codec, ImageCodec):
+            raise ConfigError(f"objective image_codec trains codecs of ours, not {model.config.image_codec.kind!r}")
         super().__init__(stage, PatchAdversary)
         self._media, self._workers = RawMedia(model.config), stage.workers
 
@@ -90,18 +92,19 @@ class ImageCodecObjective(_CodecObjective):
     def loss(self, model: Omni, batch: RawBatch) -> Tensor:
         """Summed over pictures."""
         codec = model.image_codec
-        assert codec is not None
+        assert isinstance(codec, ImageCodec)
         drawn, _ = codec(batch.values)
         with torch.autocast(drawn.device.type, enabled=False):
             drawn, true = drawn.float(), batch.values
-            wanted = losses.pixel_distance(drawn, true) + _EDGES * losses.gradient_distance(drawn, true)
-            wanted = wanted + _STRUCTURE * (1 - losses.structural_similarity(drawn, true))
+            wanted = losses.pixel_distance(drawn, true) + _SQUARES * (drawn - true).square().mean((1, 2, 3))
+            wanted = wanted + _EDGES * losses.gradient_distance(drawn, true)
+            wanted = wanted + _STRUCTURE * (1 - losses.structural_similarity(drawn, true, stride=4))
             return self._opposed(codec, wanted, drawn, true)
 
     def flops(self, model: Omni, batch: RawBatch) -> float:
         """Six per weight and code, though convolutions run at more places than there are codes."""
         codec = model.image_codec
-        assert codec is not None
+        assert isinstance(codec, ImageCodec)
         return 6.0 * _weights(codec) * len(batch.values) * codec.config.n_codes
 
 
@@ -112,9 +115,19 @@ class SpeechCodecObjective(_CodecObjective):
         codec = model.config.speech_codec
         if codec is None:
             raise ConfigError("objective speech_codec needs a model with a speech codec (set speech_codec)")
+        if isinstance(codec, MimiConfig):
+            raise ConfigError(f"objective speech_codec trains codecs of ours, not {codec.kind!r}")
+        for name in stage.voices:
+            if name not in codec.voices:
+                raise ConfigError(f"stage {stage.name!r}: voice {name!r} is none of speech_codec.voices")
         super().__init__(stage, SpectrumAdversary)
         self._media, self._workers = RawMedia(model.config), stage.workers
         self._rate, self._length = codec.sample_rate, stage.time * codec.samples_per_code
+        if stage.adversary and self._length < SHORTEST:
+            raise ConfigError(
+                f"stage {stage.name!r}: time = {stage.time} are {self._length} samples, and an adversary needs "
+                f"{SHORTEST} (raise time)"
+            )
 
     def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> RawStream:
         """Recordings, whole."""
@@ -129,17 +142,32 @@ class SpeechCodecObjective(_CodecObjective):
     def loss(self, model: Omni, batch: RawBatch) -> Tensor:
         """Summed over recordings."""
         codec = model.speech_codec
-        assert codec is not None
+        assert isinstance(codec, SpeechCodec)
         spoken, _ = codec(batch.values, batch.references)
         with torch.autocast(spoken.device.type, enabled=False):
             spoken = spoken.float()
             wanted = losses.spectral_distance(spoken, batch.values, self._rate)
             return self._opposed(codec, wanted, spoken, batch.values)
 
+    @torch.inference_mode()
+    def conclude(self, model: Omni) -> None:
+        """Know the named voices: each is the mean of what is heard of a few of its recordings."""
+        codec = model.speech_codec
+        assert isinstance(codec, SpeechCodec)
+        for name, spec in self._stage.voices.items():
+            stream = RawStream([spec], self._media, "audio", rows=_RECORDINGS, repeat=False, prefetch=0)
+            batch = next(stream)
+            heard = [
+                codec.voice_of(row[None, :length].to(model.device))
+                for row, length in zip(batch.values, batch.lengths.tolist(), strict=True)
+            ]
+            voice = F.normalize(torch.cat(heard).mean(0), dim=0)
+            codec.voice_named(name).copy_(voice)
+
     def flops(self, model: Omni, batch: RawBatch) -> float:
         """Six per weight and frame."""
         codec = model.speech_codec
-        assert codec is not None
+        assert isinstance(codec, SpeechCodec)
         return 6.0 * _weights(codec) * batch.values.numel() / codec.config.hop
 
     def _cut(self, batch: RawBatch, generator: torch.Generator) -> Tensor:
@@ -147,7 +175,7 @@ class SpeechCodecObjective(_CodecObjective):
         free = (batch.lengths - self._length).clamp_min(0)
         starts = (torch.rand(len(free), generator=generator) * (free + 1)).long()
         missing = max(0, int((starts + self._length).max()) - batch.values.shape[1])
-        values = torch.nn.functional.pad(batch.values, (0, missing))
+        values = F.pad(batch.values, (0, missing))
         return torch.stack([row[start : start + self._length] for row, start in zip(values, starts, strict=True)])
 
 

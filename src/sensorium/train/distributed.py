@@ -39,10 +39,15 @@ class World:
         return numbers
 
     def sum_gradients(self, weights: Iterable[Tensor]) -> None:
-        """Make every process's gradient the sum over all; a weight unused here counts as zero."""
+        """Make every process's gradient the sum over all; a weight unused here counts as zero.
+
+        One that no process uses stays without a gradient, so that it neither moves nor decays, as with one process.
+        """
         if self.size == 1:
             return
-        for bucket in _buckets(weights):
+        weights = list(weights)
+        used = self.sum(torch.tensor([float(weight.grad is not None) for weight in weights], device=self.device))
+        for bucket in _buckets([weight for weight, users in zip(weights, used.tolist(), strict=True) if users]):
             gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in bucket]
             flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
             dist.all_reduce(flat)

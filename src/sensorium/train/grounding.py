@@ -195,6 +195,9 @@ class GroundingObjective:
             torch.from_numpy(edges),
         )
 
+    def conclude(self, model: Omni) -> None:
+        """Nothing is left to do."""
+
     def count(self, batch: PairBatch) -> int:
         """Places that say what they are."""
         return len(batch.keys) * self._grid**2

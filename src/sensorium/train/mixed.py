@@ -109,6 +109,11 @@ class Mixed:
         scale = self._settings.weight * self._main.count(main) / max(1, self._extra.count(extra))
         return MixedBatch(main, extra, scale)
 
+    def conclude(self, model: Omni) -> None:
+        """Both are brought to their end."""
+        self._main.conclude(model)
+        self._extra.conclude(model)
+
     def count(self, batch: MixedBatch) -> int:
         """What the first counts."""
         counted: int = self._main.count(batch.main)

@@ -25,8 +25,11 @@ from sensorium.processing.processor import Processor, Sequence
 from sensorium.train.codecs import ImageCodecObjective, SpeechCodecObjective
 from sensorium.train.grounding import GroundingObjective
 from sensorium.train.mixed import Mixed
+from sensorium.train.painter import PainterObjective
 from sensorium.train.pairs import CTC, Contrastive, media_flops
 from sensorium.train.recipe import Stage
+
+_UNLEARNED = -100
 
 
 class AnyBatch(Protocol):
@@ -85,6 +88,10 @@ class Objective(Protocol[B]):
     @property
     def adversary(self) -> nn.Module | None:
         """What opposes the model while it learns, and learns beside it."""
+        ...
+
+    def conclude(self, model: Omni) -> None:
+        """What is left to do to the model at the end of the stage."""
         ...
 
     def stream(self, specs: Many[DatasetSpec], *, rows: int, seed: int, repeat: bool) -> Stream[B]:
@@ -158,6 +165,9 @@ class CausalLM:
             workers=self.stage.workers if repeat else 0,
         )
 
+    def conclude(self, model: Omni) -> None:
+        """Nothing is left to do."""
+
     def prepare(self, batch: Batch, seed: int) -> Batch:  # noqa: ARG002 (nothing is left to chance)
         """The batch as it is."""
         return batch
@@ -171,10 +181,17 @@ class CausalLM:
         return batch.n_bytes
 
     def loss(self, model: Omni, batch: Batch) -> Tensor:
-        """Summed cross-entropy of the learned tokens."""
-        return model.loss(
-            batch.input_ids, batch.targets, batch.media, positions=batch.positions, document_ids=batch.document_ids
+        """Summed cross-entropy of the learned tokens, that of codes by its weight."""
+        states = model.hidden_states(
+            batch.input_ids, batch.media, positions=batch.positions, document_ids=batch.document_ids
         )
+        weight = self.stage.code_weight
+        first = min((codec.first_id for codec in model.config.codecs().values()), default=None)
+        if first is None or weight == 1.0:
+            return model.fusion.loss(model.decoder, states, batch.targets)
+        codes = batch.targets >= first
+        words = model.fusion.loss(model.decoder, states, batch.targets.masked_fill(codes, _UNLEARNED))
+        return words + weight * model.fusion.loss(model.decoder, states, batch.targets.masked_fill(~codes, _UNLEARNED))
 
     def flops(self, model: Omni, batch: Batch) -> float:
         """By the model's own count, with the output matrix at learned positions only, and the encoders'."""
@@ -241,6 +258,7 @@ OBJECTIVES: dict[str, Callable[[Stage, Processor, Omni], Objective[Any]]] = {
     "grounding": GroundingObjective,
     "image_codec": ImageCodecObjective,
     "speech_codec": SpeechCodecObjective,
+    "painter": PainterObjective,
 }
 
 

@@ -51,6 +51,9 @@ class CTC:
         """The batch as it is."""
         return batch
 
+    def conclude(self, model: Omni) -> None:
+        """Nothing is left to do."""
+
     def count(self, batch: PairBatch) -> int:
         """Bytes to be spelled."""
         return int(batch.lengths[self._long_enough(batch)].sum())
@@ -125,6 +128,9 @@ class Contrastive:
     def prepare(self, batch: PairBatch, seed: int) -> PairBatch:  # noqa: ARG002 (nothing is left to chance)
         """The batch as it is."""
         return batch
+
+    def conclude(self, model: Omni) -> None:
+        """Nothing is left to do."""
 
     def count(self, batch: PairBatch) -> int:
         """Pairs."""

@@ -14,6 +14,7 @@ from sensorium.config import (
     EmbedderConfig,
     FusionConfig,
     ImageCodecConfig,
+    PainterConfig,
     Positive,
     Probability,
     SamplingConfig,
@@ -61,7 +62,9 @@ class Budget(Config):
         return float(getattr(self, self.unit))
 
 
-ObjectiveName = Literal["causal", "masked", "chat", "ctc", "contrastive", "grounding", "image_codec", "speech_codec"]
+ObjectiveName = Literal[
+    "causal", "masked", "chat", "ctc", "contrastive", "grounding", "image_codec", "speech_codec", "painter"
+]
 
 
 class Auxiliary(Config):
@@ -81,7 +84,8 @@ class Stage(Config):
 
     A step reads `accumulate` batches of `rows` rows of `time` tokens, over all processes together. A row of `ctc`,
     `contrastive` and `grounding` is one pair of a picture or recording and its text, of which `contrastive` reads at
-    most `time` tokens. A row of `image_codec` is a picture, one of `speech_codec` a stretch of `time` codes.
+    most `time` tokens. A row of `image_codec` is a picture, one of `speech_codec` a stretch of `time` codes, one of
+    `painter` a prompt of at most `time` tokens and the picture that answers it.
     """
 
     name: FolderName = ""
@@ -111,7 +115,10 @@ class Stage(Config):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # overrides the model's, in this stage
     mask: Annotated[float, Field(gt=0, le=1)] = 0.15  # the share of tokens that `masked` hides
     loss: Literal["clip", "siglip"] = "clip"  # of `contrastive`
-    adversary: Annotated[float, Field(ge=0, le=10)] = 0.0  # its share in what moves a codec; 0: none
+    code_weight: PositiveFloat = 1.0  # of `causal` and `chat`: what codes of pictures and speech weigh beside words
+    voices: dict[str, DatasetSpec] = Field(default_factory=dict)  # of `speech_codec`: recordings of each named voice
+    adversary: Annotated[float, Field(ge=0, le=10)] = 0.0  # its share in what moves a codec or painter; 0: none
+    tries: Positive = 4  # of `painter`: paintings, of which the nearest to the true picture learns
     workers: Literal[0, 1] = 0  # processes that make batches ahead; 0: a thread of this one
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the averaged weights, which are then the result
     compile: bool = False
@@ -166,8 +173,9 @@ class TokenizerSpec(Config):
 class Recipe(Config):
     """A whole run: a new model (`model`, `tokenizer`) or one to go on from (`init`), and its stages.
 
-    `vision`, `speech`, `fusion`, `embedder`, `image_codec` and `speech_codec` are further parts of a new model; one
-    that `init` lacks is added fresh. Codes follow the vocabulary's words: their `first_id` is found and need not be given.
+    `vision`, `speech`, `fusion`, `embedder`, `image_codec`, `speech_codec` and `painter` are further parts of a new
+    model; one that `init` lacks is added fresh. Codes follow the words of the vocabulary: their `first_id` need not be
+    given.
     """
 
     name: FolderName = "model"
@@ -180,6 +188,7 @@ class Recipe(Config):
     embedder: EmbedderConfig | None = None
     image_codec: ImageCodecConfig | None = None
     speech_codec: SpeechCodecConfig | None = None
+    painter: PainterConfig | None = None
     tokenizer: TokenizerSpec | None = None
     # Precision of the weights in the model folders; training itself keeps float32.
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float16"

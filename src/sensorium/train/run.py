@@ -217,6 +217,7 @@ class _Run:
         with trainer.result():
             if self.world.is_main:
                 pretrained.model.eval()
+                trainer.objective.conclude(pretrained.model)
                 pretrained.processor = self.processor
                 pretrained.name = self.recipe.name
                 pretrained.sampling = self.recipe.sampling or pretrained.sampling

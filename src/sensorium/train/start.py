@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from sensorium.config import CodeRange, Config, FusionConfig, ModelConfig, SamplingConfig, VisionConfig
+from sensorium.config import Config, FusionConfig, ModelConfig, SamplingConfig, VisionConfig
 from sensorium.data.spec import DatasetSpec
 from sensorium.data.streams import record_stream
 from sensorium.errors import ConfigError
 from sensorium.hub.folder import load_pretrained
-from sensorium.hub.growing import grown
+from sensorium.hub.growing import grown, numbered
 from sensorium.hub.pretrained import Pretrained
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
@@ -22,7 +22,7 @@ from sensorium.train.recipe import Recipe, TokenizerSpec
 from sensorium.train.seeds import derive
 
 _TOKENIZER_FILE = "tokenizer.json"
-PARTS = ("vision", "speech", "fusion", "embedder", "image_codec", "speech_codec")
+PARTS = ("vision", "speech", "fusion", "embedder", "image_codec", "speech_codec", "painter")
 
 
 def prepare_processor(recipe: Recipe, folder: Path) -> None:
@@ -52,7 +52,7 @@ def first_model(recipe: Recipe, processor: Processor, device: torch.device) -> P
     words = recipe.model.vocab_size or needed
     if words < needed:
         raise ConfigError(f"model.vocab_size = {words}, below the {needed} tokens of the tokenizer (leave it out)")
-    parts, vocabulary = _numbered(_parts(recipe), {}, words)
+    parts, vocabulary = numbered(_parts(recipe), {}, words)
     settings = recipe.model.model_dump() | {"vocab_size": vocabulary}
     config = ModelConfig.parse({"decoder": settings} | parts, f"recipe {recipe.name}")
     model = Omni(config)
@@ -66,30 +66,11 @@ def _parts(recipe: Recipe) -> dict[str, Config]:
     return {name: part for name, part in asked.items() if part is not None}
 
 
-def _numbered(
-    parts: dict[str, Config], known: Mapping[str, CodeRange], vocabulary: int
-) -> tuple[dict[str, Config], int]:
-    """The parts, the codes of each codec behind the last token; and the tokens that there are then.
-
-    Args:
-        parts: settings, by name.
-        known: codecs that the model has already, whose codes stay where they are.
-        vocabulary: tokens, the known codecs' codes among them.
-    """
-    numbered = dict(parts)
-    for name, part in parts.items():
-        if isinstance(part, CodeRange):
-            first = known[name].first_id if name in known else vocabulary
-            numbered[name] = part.model_copy(update={"first_id": first})
-            vocabulary += 0 if name in known else part.codebook_size
-    return numbered, vocabulary
-
-
 def _with_parts(pretrained: Pretrained, recipe: Recipe, processor: Processor) -> Pretrained:
     """The model of `init` with the parts it lacks, and a row for every token."""
     config = pretrained.config
     vocabulary = max(config.decoder.vocab_size, processor.tokenizer.vocab_size)
-    parts, vocabulary = _numbered(_parts(recipe), config.codecs(), vocabulary)
+    parts, vocabulary = numbered(_parts(recipe), config.codecs(), vocabulary)
     for name, part in parts.items():
         has = getattr(config, name)
         if isinstance(has, VisionConfig) and isinstance(part, VisionConfig) and part.grounding:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from sensorium.config import Config, nearest
 from sensorium.data.world.talk import KINDS, LANGUAGES, WRITTEN, Language
@@ -14,13 +14,16 @@ class WorldSpec(Config):
     """Which conversations of the generated world are held, and how large its pictures are.
 
     `kinds` are the talks by name, each with its share (a plain list shares alike); left out, all whose answers are
-    words. `languages` share alike. `size` is the side of the pictures in pixels. Another `seed` is another world of the
-    same sort: other conversations, within the same splits.
+    words. `languages` share alike. `size` is the side of the pictures in pixels. `voices` are those of the split,
+    or those kept for who judges speech, whatever the split; `speaker` is the one of them who says everything.
+    Another `seed` is another world of the same sort: other conversations, within the same splits.
     """
 
     kinds: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     languages: Annotated[tuple[Language, ...], Field(min_length=1)] = LANGUAGES
     size: Annotated[int, Field(ge=16, le=1024)] = 64
+    voices: Literal["split", "judge"] = "split"
+    speaker: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @field_validator("kinds", mode="before")
@@ -34,6 +37,12 @@ class WorldSpec(Config):
         for name in value.keys() - KINDS.keys():
             raise ValueError(f"the world knows no talk of the kind {name!r}{nearest(name, KINDS)}")
         return value
+
+    @model_validator(mode="after")
+    def _voiced(self) -> Self:
+        if self.voices == "judge" and "speaker" in self.shares:
+            raise ValueError("talk of the kind 'speaker' is about the voices of its split (leave it out of kinds)")
+        return self
 
     @property
     def shares(self) -> dict[str, float]:

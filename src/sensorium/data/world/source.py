@@ -35,6 +35,7 @@ class World:
     def __init__(self, spec: WorldSpec, split: str) -> None:
         self.spec = spec
         self.split: Split = check_split(split)
+        self._voices = self.split if spec.voices == "split" else spec.voices
 
     def talk(self, index: int) -> Talk:
         """The conversation of a number from 0 on, before any pixel is drawn or any word is spoken."""
@@ -72,7 +73,10 @@ class World:
         voice, take = int(rng.integers(2**31)), int(rng.integers(_TAKES))
         if spoken.voice is not None:
             voice = spoken.voice
-        return wav_bytes(speak(spoken.text, spoken.language, voice, split=self.split, take=take))
+        if self.spec.speaker is not None and not spoken.own:
+            voice = self.spec.speaker
+        voices = "train" if spoken.own else self._voices
+        return wav_bytes(speak(spoken.text, spoken.language, voice, split=voices, take=take))
 
     @cached_property
     def _kinds(self) -> tuple[list[str], npt.NDArray[np.float64]]:

@@ -25,7 +25,7 @@ def speak(text: str, language: str, voice: int, *, split: str, take: int = 0) ->
         text: what to say, at most 2,000 characters.
         language: en or zh.
         voice: who says it, an integer from 0 on (see `voice_of`).
-        split: train or validation: no voice is heard in both.
+        split: whose voices: of train, validation or judge; no voice is heard in two.
         take: another number says the same in another manner.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Who speaks: people by number, some of whom only validation hears."""
+"""Who speaks: people by number, some of whom only validation hears, and some only the judge of speech."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sensorium.data.world.splits import check_split
 from sensorium.errors import ConfigError
 
 Person = Literal["man", "woman", "child"]
+JUDGE = "judge"  # a group of voices beside those of the splits: who learns from them judges the speech of others
 
 LANGUAGES = {"en": "gmw/en", "zh": "sit/cmn"}  # files of espeak-ng's voices
 
@@ -36,6 +37,28 @@ _PEOPLE: dict[str, dict[str, Person]] = {
         "zac": "child",
     },
     "validation": {"michel": "man", "f4": "woman", "ed": "man", "shelby": "woman"},
+    JUDGE: {
+        "antonio": "man",
+        "belinda": "woman",
+        "m7": "man",
+        "Annie": "woman",
+        "john": "man",
+        "Andrea": "woman",
+        "robert": "man",
+        "m5": "man",
+        "gustave": "man",
+        "m3": "man",
+        "paul": "man",
+        "Alex": "man",
+        "aunty": "woman",
+        "edward": "man",
+        "marcelo": "man",
+        "Mario": "man",
+        "Jacky": "man",
+        "Denis": "man",
+        "Hugo": "man",
+        "m2": "man",
+    },
 }
 
 
@@ -49,12 +72,12 @@ class Voice:
 
 
 def variants(split: str) -> tuple[str, ...]:
-    """The variants that a split hears; no variant is in two splits. Raises `ConfigError` for an unknown split."""
-    return tuple(_PEOPLE[check_split(split)])
+    """The variants that a split (or `JUDGE`) hears; none is in two. Raises `ConfigError` for an unknown split."""
+    return tuple(_people(split))
 
 
 def voice_of(number: int, split: str) -> Voice:
-    """The speaker of a number: any integer from 0 on is somebody, the same one in every language.
+    """The speaker of a number in a split (or `JUDGE`): any integer from 0 on is somebody, the same in every language.
 
     Numbers that are equal modulo the number of variants share their variant, at another pitch.
 
@@ -63,7 +86,7 @@ def voice_of(number: int, split: str) -> Voice:
     """
     if number < 0:
         raise ConfigError(f"voice is {number}: give an integer from 0 on")
-    people = list(_PEOPLE[check_split(split)].items())
+    people = list(_people(split).items())
     variant, person = people[number % len(people)]
     round_ = number // len(people)
     return Voice(variant, person, 50 if round_ == 0 else int(_drawn("voice", number).integers(38, 63)))
@@ -85,6 +108,10 @@ def manner_of(voice: Voice, *drawn_from: str | int) -> tuple[Manner, float]:
         range=int(rng.integers(35, 71)),
     )
     return manner, float(10 ** (rng.uniform(-12.0, 0.0) / 20))
+
+
+def _people(split: str) -> dict[str, Person]:
+    return _PEOPLE[split if split == JUDGE else check_split(split)]
 
 
 def _drawn(*names: str | int) -> np.random.Generator:

@@ -9,7 +9,7 @@ from sensorium.data.world.talk.captions import caption
 from sensorium.data.world.talk.chats import chat
 from sensorium.data.world.talk.fusing import FUSED
 from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa
-from sensorium.data.world.talk.making import draw, edit, speak
+from sensorium.data.world.talk.making import draw, edit, recite, speak
 from sensorium.data.world.talk.places import detect, ground, outline, point
 from sensorium.data.world.talk.questions import vqa
 from sensorium.data.world.talk.quiz import quiz, shapes
@@ -48,12 +48,13 @@ KINDS: dict[str, Maker] = {
     "draw": draw,
     "edit": edit,
     "speak": speak,
+    "recite": recite,
 }
 # What is talked about when no kinds are named: every sort once, those with answers in words; drills of the eyes apart.
 WRITTEN = tuple(
     kind
     for kind in KINDS
-    if not kind.startswith("fuse_") and kind not in ("ground", "outline", "draw", "edit", "speak")
+    if not kind.startswith("fuse_") and kind not in ("ground", "outline", "draw", "edit", "speak", "recite")
 )
 
 

@@ -6,11 +6,13 @@ Facts of `dictation`: `transcript`. Of `spoken_vqa`: `question`, `answer`, `tran
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.questions import asked_scene, question_facts
 from sensorium.data.world.talk.sentences import heard_sentence, thing_statement
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, sentence_side
-from sensorium.data.world.talk.types import Piece, Seen, Spoken, Talk
+from sensorium.data.world.talk.types import Language, Piece, Seen, Spoken, Talk
 from sensorium.data.world.things import MAX_DIGITS
 from sensorium.data.world.voices import voice_of
 
@@ -159,9 +161,12 @@ _SAME = {"en": ("different", "same"), "zh": ("不同", "相同")}
 
 
 def dictation(setting: Setting) -> Talk:
-    """A recording, with or without the request to write it down; the answer is the sentence as it is spelled."""
+    """A recording, with or without the request to write it down; the answer is the sentence as it is spelled.
+
+    The request may be in any language, whatever is spoken: what is heard is not to be translated.
+    """
     text = heard_sentence(setting)
-    asked = setting.say(DICTATION) if setting.chance(0.75) else None
+    asked = setting.say_in_any_language(DICTATION) if setting.chance(0.75) else None
     pieces = setting.arranged(setting.speak(text), asked)
     return setting.talk("dictation", pieces, text, {"transcript": text})
 
@@ -176,12 +181,11 @@ def spoken_vqa(setting: Setting) -> Talk:
 
 def digits(setting: Setting) -> Talk:
     """Digits that are written by hand, spoken, or both, and a request to name them: "3 7"."""
-    values = _draw_digits(setting)
+    values = draw_digits(setting)
     source = setting.pick(("picture", "speech", "both"))
     pieces: list[Piece] = [setting.say(DIGITS)]
     if source != "picture":
-        gap = " " if setting.language == "en" else ""
-        pieces.insert(0, setting.speak(gap.join(lexicon.number(value, setting.language) for value in values)))
+        pieces.insert(0, setting.speak(digits_aloud(values, setting.language)))
     if source != "speech":
         pieces.insert(0, Seen(setting.scene("digits", digits=values)))
     answer = " ".join(map(str, values))
@@ -234,7 +238,12 @@ def _something(setting: Setting, voice: int) -> Spoken:
     return setting.speak(thing_statement(setting)[setting.language], voice)
 
 
-def _draw_digits(setting: Setting) -> list[int]:
+def digits_aloud(values: Sequence[int], language: Language) -> str:
+    """Digits as they are said: "three seven", "三七"."""
+    return (" " if language == "en" else "").join(lexicon.number(value, language) for value in values)
+
+
+def draw_digits(setting: Setting) -> list[int]:
     """One to three digits; a sequence of several is of its split."""
     while True:
         values = [setting.dice.randrange(10) for _ in range(1 + setting.dice.randrange(MAX_DIGITS))]

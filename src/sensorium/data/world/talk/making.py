@@ -1,7 +1,8 @@
 """Talks whose answers are shown or spoken: pictures to draw, edits to make, words to say aloud.
 
 Facts of `draw`: `things`, `weather`, `time`. Of `edit`: those of the picture after, `edit` (the sort of change) and
-`before` (those of the picture before). Of `speak`: `transcript`, and `question` where one was asked.
+`before` (those of the picture before). Of `speak`: `transcript`, and `question` where one was asked. Of `recite`:
+`transcript`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from sensorium.data.world.scene import HORIZON, Group, Scene, place_things
 from sensorium.data.world.splits import pairs
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.captions import describe, scene_facts
+from sensorium.data.world.talk.hearing import digits_aloud, draw_digits
 from sensorium.data.world.talk.questions import asked_scene, single_things
 from sensorium.data.world.talk.sentences import heard_sentence
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown, speakable
 from sensorium.data.world.talk.types import Language, Piece, Seen, Spoken, Talk, Turn
 from sensorium.data.world.things import COLOURS, TIMES, WEATHERS
 
-VOICE = 0  # whose voice answers
+VOICE = 0  # whose voice answers, among those of training
 
 DRAW = Phrases(
     en=(
@@ -210,6 +212,22 @@ def speak(setting: Setting) -> Talk:
     return Talk("speak", setting.language, turns, facts | {"transcript": answer})
 
 
+def recite(setting: Setting) -> Talk:
+    """A clause, an answer or digits to read aloud, in any voice: one recording with its words, to judge speech by."""
+    way = setting.dice.random()
+    if way < 0.6:
+        text = setting.pick(clauses(heard_sentence(setting))).strip()
+    elif way < 0.9:
+        text = asked_scene(setting, spoken=True)[1].answer
+    else:
+        text = digits_aloud(draw_digits(setting), setting.language)
+    turns = (
+        Turn("user", (setting.say(READ, text=text),)),
+        Turn("assistant", (text, Spoken(text, setting.language))),
+    )
+    return Talk("recite", setting.language, turns, {"transcript": text})
+
+
 def said_by_clause(answer: str, language: Language) -> tuple[Piece, ...]:
     """An answer as it is spoken: the words of a clause, then their sound, and the next."""
-    return tuple(piece for words in clauses(answer) for piece in (words, Spoken(words, language, VOICE)))
+    return tuple(piece for words in clauses(answer) for piece in (words, Spoken(words, language, VOICE, own=True)))

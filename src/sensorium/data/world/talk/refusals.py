@@ -5,6 +5,8 @@ Facts: `reason` ("outside", "no picture", "no recording", "absent"), `answer`.
 
 from __future__ import annotations
 
+import re
+
 from sensorium.data.world.talk import lexicon, phrasings
 from sensorium.data.world.talk.captions import CAPTION
 from sensorium.data.world.talk.hearing import DICTATION
@@ -72,6 +74,15 @@ _ANSWERS = {
         "absent": "我没有看到{}。",
     },
 }
+
+
+def is_refusal(text: str) -> bool:
+    """Whether an answer says that something is outside the world, or not there to be seen or heard."""
+    return any(re.fullmatch(_pattern(form), text.strip()) for forms in _ANSWERS.values() for form in forms.values())
+
+
+def _pattern(form: str) -> str:
+    return re.escape(form).replace(r"\{\}", ".+")
 
 
 def refuse(setting: Setting) -> Talk:

@@ -96,6 +96,10 @@ class Setting:
         text = self.pick(phrases.of(self.language, self.split)).format(**words)
         return text[0].upper() + text[1:]
 
+    def say_in_any_language(self, phrases: Phrases) -> str:
+        """One of the split's sentences without places, whatever the talk's own language is."""
+        return self.pick(phrases.of(self.pick(LANGUAGES), self.split))
+
     def speak(self, text: str, voice: int | None = None) -> Spoken:
         """The text in some voice, or the given one."""
         return Spoken(text, self.language, self.voice() if voice is None else voice)
