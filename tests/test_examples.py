@@ -3,8 +3,10 @@
 import re
 import runpy
 import sys
+import wave
 from pathlib import Path
 
+import making
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -155,3 +157,15 @@ def test_your_own_pictures(example, onlooker: Path, colours: Path, tmp_path: Pat
     assert 2 <= total <= 10
     assert right >= total - 1  # a guess is right in a third of them
     assert out.endswith(f"the model is in {tmp_path / 'run' / 'model'}\n")
+
+
+def test_draw_and_speak(example, tmp_path: Path) -> None:
+    making.make_model().save(tmp_path / "maker")
+    said = example("draw_and_speak.py", "Draw a ball", "--model", tmp_path / "maker", "--folder", tmp_path / "out")
+    assert said.startswith("drawn and changed")
+    first, second = ((tmp_path / "out" / name).read_bytes() for name in ("picture.png", "changed.png"))
+    assert first.startswith(b"\x89PNG")
+    assert second.startswith(b"\x89PNG")
+    with wave.open(str(tmp_path / "out" / "answer.wav")) as sound:
+        assert sound.getnframes() % making.SAMPLES_PER_CODE == 0
+        assert sound.getnframes() > 0

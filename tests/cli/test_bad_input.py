@@ -58,7 +58,7 @@ def test_broken_yaml(refuses_to_train) -> None:
 @pytest.mark.parametrize(
     ("changes", "key", "hint"),
     [
-        ({"learning_rate": 1}, "learning_rate", "one of"),
+        ({"xyzzy": 1}, "xyzzy", "one of"),
         ({"budgett": 1}, "budgett", "did you mean 'budget'"),
         ({"model": {**GOOD["model"], "n_layer": 2}}, "n_layer", "did you mean 'n_layers'"),
         ({"data": [{"path": "data.txt", "wieght": 2}]}, "wieght", "did you mean 'weight'"),

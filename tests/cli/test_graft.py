@@ -1,5 +1,7 @@
 from pathlib import Path
 
+from published_codecs import write_janus_vq, write_mimi
+
 import sensorium
 from sensorium.config import FusionConfig
 from sensorium.hub.folder import load_pretrained
@@ -24,6 +26,18 @@ def test_eyes_pass_from_model_to_model(cli, talker: Path, tmp_path: Path) -> Non
     joint = ("--projector", "pixel_shuffle", "--factor", 4)
     assert cli("graft", "--decoder", talker, "--vision", tmp_path / "one", *joint, tmp_path / "two").code == 0
     assert load_pretrained(tmp_path / "two").config.image_places() == 4
+
+
+def test_codecs_of_published_models(cli, talker: Path, tmp_path: Path) -> None:
+    write_janus_vq(tmp_path / "vq", num_patches=2)
+    write_mimi(tmp_path / "mimi", sampling_rate=1000)
+    codecs = ("--image-codec", tmp_path / "vq", "--speech-codec", tmp_path / "mimi", "--codebooks", 1)
+    assert cli("graft", "--decoder", talker, *codecs, tmp_path / "whole").code == 0
+    config = load_pretrained(tmp_path / "whole").config
+    assert config.image_codec is not None
+    assert config.speech_codec is not None
+    assert (config.image_codec.kind, config.image_codec.n_codes) == ("janus_vq", 4)
+    assert (config.speech_codec.kind, config.speech_codec.codes_per_second) == ("mimi", 62.5)
 
 
 def test_what_is_wrong_is_said_in_one_line(refused, cli, talker: Path, tmp_path: Path) -> None:

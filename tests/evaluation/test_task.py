@@ -22,7 +22,7 @@ def test_the_package_brings_its_tasks() -> None:
     for name in task_names():
         task = load_task(name)
         assert task.name == name
-        assert task.baselines
+        assert task.baselines or task.parser.kind.endswith("_codec")  # a codec has none
         # What is scored was not trained on: the split that recipes hold out.
         assert all(spec.split == "validation" for spec in task.data)
 

@@ -16,7 +16,7 @@ from sensorium.data.world.settings import WorldSpec
 from sensorium.data.world.source import World, picture_bytes
 from sensorium.data.world.speech import speak, wav_bytes
 from sensorium.data.world.splits import pairs
-from sensorium.data.world.talk import KINDS, WRITTEN, Seen, Spoken, Talk
+from sensorium.data.world.talk import KINDS, WRITTEN, Seen, Spoken, Talk, Turn
 from sensorium.errors import ConfigError
 from sensorium.messages import Audio, Image, Message, Text
 
@@ -95,6 +95,31 @@ def test_a_given_voice_speaks_and_an_open_one_is_drawn_by_the_number() -> None:
     assert len({made.realise(talk(None), number) for number in range(4)}) == 4
 
 
+@pytest.mark.usefixtures("world_extra")
+def test_the_assistant_has_one_voice_whatever_the_split_and_the_voices() -> None:
+    for made in (world(), world("validation"), world(kinds=["recite"], voices="judge")):
+        said = Spoken("Three cats.", "en", 0, own=True)
+        (message,) = made.realise(Talk("speak", "en", (Turn("assistant", (said,)),)))
+        takes = [wav_bytes(speak("Three cats.", "en", 0, split="train", take=take)) for take in _takes(made, 0)]
+        assert message.parts == (Audio(data=takes[0]),)
+    for split in ("train", "validation"):
+        for number in range(20):
+            pieces = world(split, kinds=["speak"]).talk(number).turns[-1].parts
+            assert all(piece.own for piece in pieces if isinstance(piece, Spoken))
+
+
+@pytest.mark.usefixtures("world_extra")
+def test_the_voices_of_the_judge_say_the_sentences_of_the_split() -> None:
+    usual, judged = world(kinds=["recite"]), world(kinds=["recite"], voices="judge")
+    for number in range(5):
+        assert usual.talk(number) == judged.talk(number)
+        assert messages(usual.record(number)) != messages(judged.record(number))
+    said = Talk("recite", "en", (Turn("assistant", (Spoken("Three cats.", "en", 3),)),))
+    (message,) = judged.realise(said)
+    takes = [wav_bytes(speak("Three cats.", "en", 3, split="judge", take=take)) for take in _takes(judged, 0)]
+    assert message.parts == (Audio(data=takes[0]),)
+
+
 def test_words_alone_leave_out_pictures_and_recordings() -> None:
     made = world(kinds=["vqa", "spoken_vqa", "dictation"])
     for number in range(30):
@@ -137,6 +162,8 @@ def test_validation_shows_only_what_training_never_meets() -> None:
         ({"size": 15}, "size = 15: Input should be greater than or equal to 16"),
         ({"size": 5000}, "size = 5000: Input should be less than or equal to 1024"),
         ({"seed": -1}, "seed = -1"),
+        ({"voices": "all"}, "voices = 'all': Input should be 'split' or 'judge'"),
+        ({"voices": "judge"}, "talk of the kind 'speaker' is about the voices of its split"),
         ({"sizes": 64}, r"unknown key 'sizes' \(did you mean 'size'\?\)"),
     ],
 )
@@ -153,8 +180,6 @@ def test_bad_numbers_and_splits_are_errors() -> None:
 
 
 def _turn(*pieces: Any) -> Any:
-    from sensorium.data.world.talk import Turn
-
     return Turn("user", pieces)
 
 

@@ -1,20 +1,26 @@
-"""Voices by number: somebody for every number, nobody on both sides of the split."""
+"""Voices by number: somebody for every number, nobody on both sides of the split, nor among the judge's."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorium.data.world.voices import LANGUAGES, Voice, espeak_name, manner_of, variants, voice_of
+from sensorium.data.world.voices import JUDGE, LANGUAGES, Voice, espeak_name, manner_of, variants, voice_of
 from sensorium.errors import ConfigError
 
 numbers = st.integers(0, 2**40)
-splits = st.sampled_from(("train", "validation"))
+GROUPS = ("train", "validation", JUDGE)
+splits = st.sampled_from(GROUPS)
 
 
 def test_no_voice_is_on_both_sides() -> None:
     assert len(variants("train")) >= 8
     assert len(variants("validation")) >= 4
     assert not set(variants("train")) & set(variants("validation"))
+
+
+def test_the_judge_hears_voices_of_no_split() -> None:
+    assert len(variants(JUDGE)) >= 8
+    assert not set(variants(JUDGE)) & {*variants("train"), *variants("validation")}
 
 
 @given(numbers, splits)
@@ -26,12 +32,12 @@ def test_a_number_is_one_speaker_of_its_split(number: int, split: str) -> None:
 
 
 def test_the_first_numbers_are_all_the_variants() -> None:
-    for split in ("train", "validation"):
+    for split in GROUPS:
         assert tuple(voice_of(number, split).variant for number in range(len(variants(split)))) == variants(split)
 
 
-def test_both_sides_hear_men_and_women() -> None:
-    for split in ("train", "validation"):
+def test_all_hear_men_and_women() -> None:
+    for split in GROUPS:
         assert {"man", "woman"} <= {voice_of(number, split).person for number in range(len(variants(split)))}
 
 

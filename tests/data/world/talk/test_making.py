@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from sensorium.clauses import clauses
 from sensorium.data.world.talk import LANGUAGES, Seen, Spoken, lexicon, make_talk
 from sensorium.data.world.talk.captions import scene_facts
 
@@ -39,8 +40,24 @@ def test_an_edit_changes_what_it_says_and_nothing_else(split):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_spoken_replies_say_what_they_write(language):
-    for talk in drawn("speak", language):
-        text, said = talk.turns[-1].parts
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_what_is_recited_is_what_was_asked_for(language, split):
+    for talk in drawn("recite", language, split):
+        (request,), (text, said) = (turn.parts for turn in talk.turns)
         assert text == said.text == talk.facts["transcript"]
-        assert said.language == language
+        assert text in request
+        assert (said.language, said.voice, said.own) == (language, None, False)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_spoken_replies_say_what_they_write_clause_by_clause(language):
+    counts = set()
+    for talk in drawn("speak", language):
+        parts = talk.turns[-1].parts
+        written, said = parts[::2], parts[1::2]
+        assert len(written) == len(said)
+        assert list(written) == [sound.text for sound in said] == clauses(talk.facts["transcript"])
+        assert {sound.language for sound in said} == {language}
+        assert len({sound.voice for sound in said}) == 1  # one person answers
+        counts.add(len(said))
+    assert max(counts) > 1
