@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sensorium.clauses import clauses
 from sensorium.config import ModelConfig, SamplingConfig, nearest
 from sensorium.errors import ConfigError, RequestError
-from sensorium.forms import Conversation, Media, collected, conversation_of, joined, media_parts, part_of
+from sensorium.forms import Conversation, Media, collected, conversation_of, ended_early, joined, media_parts, part_of
 from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
 from sensorium.inference.engine import Engine, Prompt
 from sensorium.inference.generators import AutoregressiveGenerator, GANGenerator, Generator, GeneratorKind
@@ -149,7 +149,8 @@ class Model:
         conversation = conversation_of(messages, [*media_parts(Image, image), *media_parts(Audio, audio)])
         for message in conversation:
             for part in message.parts:
-                self._check_senses(part)
+                if not (message.role == "assistant" and self._writes(part)):  # what it made stands there as codes
+                    self._check_senses(part)
         sequence = self.processor.encode_messages(conversation, add_generation_prompt=True)
         media = media_of([sequence.features]) if sequence.features else None
         return self._engine.stream(
@@ -211,10 +212,10 @@ class Model:
 
     def say(self, text: str, *, voice: str | Media | None = None, **sampling: Any) -> Audio:
         """A text spoken, word by word: a WAV file. Arguments and errors are those of `stream_speech`."""
-        deltas = self.stream_speech(text, voice=voice, **sampling)
+        deltas = list(self.stream_speech(text, voice=voice, **sampling))
         sounds = [delta for delta in deltas if isinstance(delta, AudioDelta)]  # of one clause after the other
-        if not sounds:
-            raise RequestError("nothing was spoken before the reply ended (raise max_tokens, or give a shorter text)")
+        if not sounds or ended_early(deltas):
+            raise RequestError("the text was not spoken to its end (raise max_tokens, or say it in parts)")
         return Audio(data=wav_bytes(b"".join(sound.pcm16 for sound in sounds), sounds[0].sample_rate))
 
     def stream_speech(
@@ -397,6 +398,11 @@ class Model:
         (recording,) = media_parts(Audio, voice)
         assert isinstance(recording, Audio)
         return codecs.voice(recording)
+
+    def _writes(self, part: Part) -> bool:
+        """Whether the model could have made such a part itself."""
+        codecs = self.processor.codecs
+        return codecs is not None and (codecs.image if isinstance(part, Image) else codecs.speech) is not None
 
     def _check_senses(self, part: Part, *, embedding: bool = False) -> None:
         """Raise `RequestError` unless the model takes in such a part: in a conversation, or to embed it."""

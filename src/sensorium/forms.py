@@ -27,6 +27,11 @@ def joined(deltas: Iterator[Delta]) -> list[str]:
     return ["".join(texts[index]) for index in sorted(texts)]
 
 
+def ended_early(deltas: Sequence[Delta]) -> bool:
+    """Whether a reply ran out of room before its end."""
+    return any(isinstance(delta, Done) and delta.finish_reason == "length" for delta in deltas)
+
+
 def collected(deltas: Iterator[Delta]) -> list[Message]:
     """The whole message of each reply of a stream, in order."""
     replies: dict[int, list[Delta]] = {}

@@ -76,5 +76,12 @@ def test_silence_has_a_gradient() -> None:
     assert torch.isfinite(samples.grad).all()
 
 
-def test_a_window_is_made_once() -> None:
-    assert hann(160, "cpu") is hann(160, "cpu")
+def test_what_is_kept_serves_training_whoever_asked_first() -> None:
+    """Tables are made once; those made while a model spoke must not stand in the way of one that learns."""
+    with torch.inference_mode():
+        log_mel_frames(torch.zeros(1, 200), 3_000, 96, 24, 7)
+    assert hann(96, "cpu") is hann(96, "cpu")
+    samples = sound(1, 200).requires_grad_()
+    log_mel_frames(samples, 3_000, 96, 24, 7).sum().backward()
+    assert samples.grad is not None
+    assert samples.grad.abs().sum() > 0

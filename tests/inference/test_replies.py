@@ -348,7 +348,7 @@ def test_a_reply_of_nothing_but_an_unspoken_word_is_no_recording(maker: Model) -
     message = maker.chat("Hi.", reply="speech", max_tokens=1)
     assert isinstance(message, Message)
     assert all(isinstance(part, Text) for part in message.parts)
-    with pytest.raises(RequestError, match="nothing was spoken before the reply ended"):
+    with pytest.raises(RequestError, match="was not spoken to its end"):
         maker.say("The cat sat.", max_tokens=1)
 
 

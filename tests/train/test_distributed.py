@@ -228,7 +228,7 @@ def test_two_processes_compare_and_spell_pairs_as_one_does(
 def test_an_adversary_learns_in_two_processes_as_in_one(
     tmp_path: Path, write_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its norms take the same steps everywhere. How hard it pulls at the codec is balanced in each by itself."""
+    """Its norms take the same steps everywhere, and how hard it pulls at the codec is balanced over all."""
     seen = pairs_file(tmp_path / "seen.jsonl", [shown(index) for index in range(12)])
     heard = pairs_file(tmp_path / "heard.jsonl", [played(index) for index in range(7)])
     settings = {"rows": 5, "time": 30, "adversary": 0.5, **PARTS, **MAKING}
@@ -247,7 +247,7 @@ def test_an_adversary_learns_in_two_processes_as_in_one(
         for rank in (0, 1):
             together = load_file(tmp_path / "2" / recipe.stem / f"gradients-{rank}.safetensors")
             assert together.keys() == alone.keys()
-            assert all(relative_distance(together[name], alone[name]) < 1e-4 for name in (*learning, "validation"))
+            assert all(relative_distance(together[name], alone[name]) < 1e-4 for name in alone)
 
 
 def test_processes_hold_the_same_means_and_variances_though_each_measures_its_own_rows(

@@ -45,14 +45,17 @@ def say(
     if voices:
         typer.echo("\n".join(options.load_model(model, device=device, threads=threads).voices))
         return
+    from sensorium.forms import ended_early  # it imports torch
+
     check_out(out, "speech")
     assert out is not None
     words = sys.stdin.read() if text in (None, "-") else text
     assert words is not None
     loaded = options.load_model(model, device=device, threads=threads)
     deltas = list(loaded.stream_speech(words, voice=given_voice(voice, loaded.voices), **sampling))
-    if not write_media(out, deltas):
-        raise RequestError("nothing was spoken (give a shorter text, or another seed)")
+    if ended_early(deltas):
+        raise RequestError("the text was not spoken to its end: it does not fit the model's context (say it in parts)")
+    write_media(out, deltas)
 
 
 def transcribe(

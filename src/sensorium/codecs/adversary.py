@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -87,6 +89,11 @@ def draw_adversary(adversary: nn.Module, generator: torch.Generator) -> None:
                 vector.copy_(F.normalize(torch.randn(vector.shape, generator=generator), dim=0))
 
 
+def _alone(tensor: Tensor) -> Tensor:
+    """The sum over one process."""
+    return tensor
+
+
 def scored_by_adversary(scores: list[Tensor]) -> Tensor:
     """What a codec loses by what it made: the negative mean score, (n,)."""
     return torch.stack([-score.mean((1, 2, 3)) for score in scores]).mean(0)
@@ -99,7 +106,14 @@ def adversary_loss(real: list[Tensor], made: list[Tensor]) -> Tensor:
 
 
 def opposed(
-    adversary: nn.Module, share: float, wanted: Tensor, made: Tensor, true: Tensor, weight: Tensor, *given: Tensor
+    adversary: nn.Module,
+    share: float,
+    wanted: Tensor,
+    made: Tensor,
+    true: Tensor,
+    weight: Tensor,
+    *given: Tensor,
+    summed: Callable[[Tensor], Tensor] = _alone,
 ) -> Tensor:
     """One step of the game for both sides, a scalar: neither's loss moves the other.
 
@@ -111,24 +125,27 @@ def opposed(
         true: those that they should be.
         weight: the last weight of what made them.
         given: what the adversary is told beside them; nothing there learns from the game.
+        summed: the sum of a tensor over all processes, which must then ask together.
     """
     given = tuple(each.detach() for each in given)
     told = adversary_loss(adversary(true, *given), adversary(made.detach(), *given)).sum()
     # The adversary as it is, and not as it learns, says what is to be mended.
     fixed = {name: weight.detach() for name, weight in adversary.named_parameters()}
     scored = scored_by_adversary(torch.func.functional_call(adversary, fixed, (made, *given))).sum()
-    return wanted.sum() + share * balance(wanted.sum(), scored, weight) * scored + told
+    return wanted.sum() + share * balance(wanted.sum(), scored, weight, summed) * scored + told
 
 
-def balance(wanted: Tensor, opposed: Tensor, weight: Tensor) -> Tensor:
+def balance(wanted: Tensor, opposed: Tensor, weight: Tensor, summed: Callable[[Tensor], Tensor] = _alone) -> Tensor:
     """How much `opposed` must be multiplied by to pull at `weight` as hard as `wanted` does (Esser et al. 2021, VQGAN).
 
     Args:
         wanted: the loss of reconstruction, a scalar.
         opposed: what the adversary makes a codec lose, a scalar.
         weight: the codec's last weight.
+        summed: as in `opposed`: losses are sums over rows, and so are their gradients.
     """
     (a,) = torch.autograd.grad(wanted, weight, retain_graph=True)
     (b,) = torch.autograd.grad(opposed, weight, retain_graph=True)
+    a, b = summed(a), summed(b)
     ratio: Tensor = (a.norm() / (b.norm() + 1e-6)).clamp(0.0, 1e4).detach()
     return ratio

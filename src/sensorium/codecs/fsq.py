@@ -31,9 +31,9 @@ class FSQ(nn.Module):
         Returns:
             Values (..., len(levels)) within -1..1, and codes (...) int64.
         """
-        bounded = self._bounded(z)
+        bounded = self._bounded(z.float())  # half precision cannot tell the outermost steps apart
         steps = bounded + (bounded.round() - bounded).detach()
-        half = self._tensor([level // 2 for level in self.levels], z)
+        half = self._tensor([level // 2 for level in self.levels], bounded)
         return steps / half, self._codes(steps.detach() + half)
 
     def values(self, codes: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ def overlap_added(spectrum: Tensor, n_fft: int, hop: int) -> Tensor:
 @functools.lru_cache(16)
 def hann(n_fft: int, device: str) -> Tensor:
     """Hann's window, (n_fft,)."""
-    return torch.hann_window(n_fft, device=device)
+    with torch.inference_mode(False):  # whoever asks first, training may ask next
+        return torch.hann_window(n_fft, device=device)
 
 
 @functools.lru_cache(16)
@@ -63,7 +64,8 @@ def mel_table(sample_rate: int, n_fft: int, n_mels: int, device: str) -> Tensor:
     """Mel filters of amplitude, each of height 1 at most: (n_mels, n_fft // 2 + 1)."""
     filters = mel_filters(sample_rate, n_fft, n_mels)
     filters = filters / filters.sum(1, keepdims=True).clip(1e-9)
-    return torch.from_numpy(filters.astype(np.float32)).to(device)
+    with torch.inference_mode(False):
+        return torch.from_numpy(filters.astype(np.float32)).to(device)
 
 
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> npt.NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -157,7 +159,7 @@ class SpeechCodec(nn.Module):
         for block in self.frame_blocks:
             x = block(x, voice)
         size, phase = self.head(self.final_norm(x)).float().chunk(2, -1)
-        size = size.exp().clamp_max(_LOUDEST)
+        size = size.clamp_max(math.log(_LOUDEST)).exp()
         spectrum = torch.complex(size * phase.cos(), size * phase.sin())  # (n, frames, n_fft // 2 + 1)
         return overlap_added(spectrum, self.config.n_fft, self.config.hop)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,11 +14,15 @@ import numpy.typing as npt
 import PIL.Image
 import soxr
 import torch
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
 
 from sensorium.api import Model
 from sensorium.codecs import losses
 from sensorium.codecs.speech import SpeechCodec
 from sensorium.config import AudioConfig, ImageConfig
+from sensorium.data.world.settings import WorldSpec
+from sensorium.data.world.source import World
 from sensorium.errors import DataError, RequestError
 from sensorium.evaluation import sound_quality
 from sensorium.evaluation.examples import Example
@@ -33,6 +38,8 @@ Samples: TypeAlias = npt.NDArray[np.float32]
 
 M = TypeVar("M", Image, Audio)
 
+_WORD = re.compile(r"[a-zA-Z']+")
+_TALKS = 3_000  # in which every word of the world is said
 _SEED = 1_000_003  # apart from the seeds that examples are drawn by
 
 
@@ -102,7 +109,7 @@ def _speech(model: Model, example: Example, metric: str, seed: int) -> Made:  # 
     assert isinstance(answer, Message)
     truth, language = str(example.facts["transcript"]), example.language
     spoken = [samples_of(part) for part in answer.parts if isinstance(part, Audio)]
-    heard = _judge().transcribe(np.concatenate(spoken)) if spoken else ""
+    heard = _heard(np.concatenate(spoken)) if spoken else ""
     written = answer.text
     originals = [samples_of(part) for part in example.made if isinstance(part, Audio)]
     if not originals:
@@ -114,8 +121,8 @@ def _speech(model: Model, example: Example, metric: str, seed: int) -> Made:  # 
         speech_errors(heard, truth, language),
         {"words": speech_errors(written, truth, language), "heard_of_words": speech_errors(heard, written, language)},
         {
-            "original": speech_errors(_judge().transcribe(np.concatenate(originals)), truth, language),
-            "codec": speech_errors(_judge().transcribe(np.concatenate(again)), truth, language),
+            "original": speech_errors(_heard(np.concatenate(originals)), truth, language),
+            "codec": speech_errors(_heard(np.concatenate(again)), truth, language),
         },
     )
 
@@ -149,8 +156,8 @@ def _speech_codec(model: Model, example: Example, metric: str, seed: int) -> Mad
     said = str(example.facts.get("transcript", ""))
     baselines: dict[str, Share] = {}
     if said:
-        also["errors"] = speech_errors(_judge().transcribe(again), said, example.language)
-        also["errors_of_original"] = speech_errors(_judge().transcribe(true), said, example.language)
+        also["errors"] = speech_errors(_heard(again), said, example.language)
+        also["errors_of_original"] = speech_errors(_heard(true), said, example.language)
     return Made((sound_quality.mel_distance(again, true), 1.0), also, baselines, codes=codes)
 
 
@@ -213,6 +220,34 @@ def _true(example: Example, kind: type[M]) -> M:
     if not found:
         raise DataError(f"an example holds no {kind.__name__.lower()} to compare with")
     return found[-1]
+
+
+def _heard(samples: Samples) -> str:
+    """What the recogniser writes down of speech, its English in words of the vocabulary in play."""
+    return within(_judge().transcribe(samples), spoken_words())
+
+
+@lru_cache(1)
+def spoken_words() -> tuple[str, ...]:
+    """The English words that the generated world's speech is made of, as training says it."""
+    spec = WorldSpec(kinds={"dictation": 1, "speak": 1, "recite": 1}, languages=("en",))
+    world = World(spec, "train")
+    said = " ".join(str(world.talk(index).facts["transcript"]) for index in range(_TALKS))
+    return tuple(sorted(set(_WORD.findall(said.lower()))))
+
+
+def within(text: str, words: Sequence[str]) -> str:
+    """A text whose English words are each the nearest one of a vocabulary, by the share of letters to be changed."""
+    known = frozenset(words)
+
+    def nearest_word(match: re.Match[str]) -> str:
+        word = match[0].lower()
+        if word in known:
+            return word
+        found = process.extractOne(word, words, scorer=Levenshtein.normalized_similarity)
+        return word if found is None else str(found[0])
+
+    return _WORD.sub(nearest_word, text)
 
 
 @lru_cache(1)

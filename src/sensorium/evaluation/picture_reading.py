@@ -41,7 +41,9 @@ _MIN_SIDE = 16
 _COLOURS = tuple(COLOURS)
 _SKIES: tuple[Sky | None, ...] = (None, *((weather, time) for weather in WEATHERS for time in TIMES))
 _NO_THING = len(KINDS)  # the class of regions that are a part of a thing, two things at once, or drops of rain
+_LENIENCE = 0.2  # what stands out is a thing, even an ill-drawn one, unless it looks rather like none
 _N_SCENES = 600
+_SKIPPED = 0.6  # of their regions: those of neighbouring levels are much the same
 _WHOLE, _PART = 0.72, 0.6  # a region is a thing from this IoU on, and none below that
 
 
@@ -88,7 +90,7 @@ def read_picture(pixels: NDArray[np.uint8]) -> PictureReading:
         return PictureReading((), weather, time)
     scores = judges.kinds.scores([shape_features(picture, strange, region) for region in found])
     things = []
-    for index in _chosen(found, scores[:, :_NO_THING].max(axis=1) - scores[:, _NO_THING]):
+    for index in _chosen(found, scores[:, :_NO_THING].max(axis=1) - scores[:, _NO_THING] + _LENIENCE):
         region = found[index]
         colour = int(judges.colours.scores([colour_features(picture, region)])[0].argmax())
         things.append(ReadThing(KINDS[int(scores[index, :_NO_THING].argmax())], _COLOURS[colour], region.box))
@@ -175,25 +177,31 @@ def _chosen(found: list[Region], values: Floats) -> list[int]:
     return sorted(chosen)
 
 
-@dataclass(frozen=True, slots=True)
+class _Lessons:
+    """Examples to fit a judge to: the features of each, and its class."""
+
+    def __init__(self) -> None:
+        self.features: list[Floats] = []
+        self.classes: list[int] = []
+
+    def add(self, features: Floats, class_: int) -> None:
+        self.features.append(features)
+        self.classes.append(class_)
+
+
 class _Judge:
     """Kernel ridge regression of classes on features, with a Gaussian kernel as wide as the examples lie apart."""
 
-    examples: Floats  # (n, feature)
-    weights: Floats  # (n, class)
-    width: float
-
-    @classmethod
-    def fitted(cls, examples: list[Floats], classes: list[int], n_classes: int, ridge: float = 0.05) -> _Judge:
-        features = np.array(examples)
-        apart = _apart(features, features)
-        width = float(np.median(apart))
-        kernel = np.exp(-apart / width) + ridge * np.eye(len(features), dtype=np.float32)
-        return cls(features, np.linalg.solve(kernel, np.eye(n_classes, dtype=np.float32)[classes]), width)
+    def __init__(self, lessons: _Lessons, n_classes: int, ridge: float = 0.05) -> None:
+        self._examples = np.array(lessons.features)  # (n, feature)
+        apart = _apart(self._examples, self._examples)
+        self._width = float(np.median(apart))
+        kernel = np.exp(-apart / self._width) + ridge * np.eye(len(apart), dtype=np.float32)
+        self._weights = np.linalg.solve(kernel, np.eye(n_classes, dtype=np.float32)[lessons.classes])  # (n, class)
 
     def scores(self, features: list[Floats]) -> Floats:
         """(n, class): about 1 for the class of each, about 0 for the others."""
-        scores: Floats = np.exp(-_apart(np.array(features), self.examples) / self.width) @ self.weights
+        scores: Floats = np.exp(-_apart(np.array(features), self._examples) / self._width) @ self._weights
         return scores
 
 
@@ -214,38 +222,28 @@ class _Judges:
 @cache
 def _fitted() -> _Judges:
     """The judges of all that a picture shows, fitted to scenes of both splits: a judge may know every pair."""
-    shapes: list[Floats] = []
-    kinds: list[int] = []
-    histograms: list[Floats] = []
-    colours: list[int] = []
-    heavens: list[Floats] = []
-    skies: list[int] = []
+    kinds, colours, skies = _Lessons(), _Lessons(), _Lessons()
     for index in range(_N_SCENES):
         rng = np.random.default_rng((97, index))
         scene = _scene(rng, index)
         picture = _worn(render(scene, SIDE), rng)
         sky = None if scene.weather is None or scene.time is None else (scene.weather, scene.time)
-        heavens.append(sky_features(picture))
-        skies.append(_SKIES.index(sky))
+        skies.add(sky_features(picture), _SKIES.index(sky))
         strange = strangeness(picture, sky)
         for region in regions(strange):
-            overlaps = [overlap(region.box, thing.box) for thing in scene.things]
-            nearest = int(np.argmax(overlaps)) if overlaps else -1
-            near = overlaps[nearest] if overlaps else 0.0
-            if _PART <= near < _WHOLE or rng.random() < 0.6:
+            if rng.random() < _SKIPPED:
                 continue
-            shapes.append(shape_features(picture, strange, region))
-            if near < _PART:
-                kinds.append(_NO_THING)
-                continue
-            kinds.append(KINDS.index(scene.things[nearest].kind))
-            histograms.append(colour_features(picture, region))
-            colours.append(_COLOURS.index(scene.things[nearest].colour))
-    return _Judges(
-        _Judge.fitted(shapes, kinds, len(KINDS) + 1),
-        _Judge.fitted(histograms, colours, len(COLOURS)),
-        _Judge.fitted(heavens, skies, len(_SKIES)),
-    )
+            near, thing = max(
+                ((overlap(region.box, thing.box), thing) for thing in scene.things),
+                key=lambda pair: pair[0],
+                default=(0.0, None),
+            )
+            if thing is not None and near >= _WHOLE:
+                kinds.add(shape_features(picture, strange, region), KINDS.index(thing.kind))
+                colours.add(colour_features(picture, region), _COLOURS.index(thing.colour))
+            elif near < _PART:
+                kinds.add(shape_features(picture, strange, region), _NO_THING)
+    return _Judges(_Judge(kinds, len(KINDS) + 1), _Judge(colours, len(COLOURS)), _Judge(skies, len(_SKIES)))
 
 
 def _scene(rng: np.random.Generator, index: int) -> Scene:
@@ -267,8 +265,10 @@ def _worn(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Floats:
         return pixels.astype(np.float32)
     image = Image.fromarray(pixels)
     if wear == 1:
-        image = image.filter(ImageFilter.GaussianBlur(0.3 + 0.5 * rng.random()))
+        image = image.filter(ImageFilter.GaussianBlur(0.3 + 0.9 * rng.random()))
     else:
-        image = image.resize((48, 48), Image.Resampling.BILINEAR).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        coarse = int(rng.integers(SIDE // 2, SIDE - 8))
+        image = image.resize((coarse, coarse), Image.Resampling.BILINEAR)
+        image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     noise = rng.normal(0, 3, pixels.shape)
     return np.clip(np.asarray(image) + noise, 0, 255).astype(np.float32)

@@ -22,22 +22,15 @@ Sky = tuple[str, str]  # weather, time
 Pixel = TypeVar("Pixel", np.bool_, np.int64)
 
 SIDE = 64  # of the square that pictures are read at
-_LEVELS = (
-    14,
-    20,
-    32,
-    32,
-    48,
-    68,
-    92,
-)  # how far from the empty scene, of 255: one tells neighbours apart, one joins parts
-_OPEN = (False, False, False, True, True, True, True)
+# How far from the empty scene, of 255, and whether what is too thin is left out first: the lax levels keep the parts of
+# a thing together, the strict ones keep neighbours apart.
+_LEVELS = ((14, False), (20, False), (32, False), (32, True), (48, True), (68, True), (92, True))
 _LONGER = (9, 32)  # pixels of a region that may be a thing
 _GRID = 16  # a region is seen as so many cells squared
 _SHADES = 6  # of red, green and blue in a histogram
 _SKY = int(0.95 * HORIZON * SIDE)  # rows that are sky for sure
 _GROUND = int(0.6 * SIDE)  # rows from here on are ground for sure
-_FALLING = ("rain", "snow", "storm")
+_FALLING = ("rain", "snow", "storm")  # the weathers with drops or flakes before the ground
 _N_EMPTY = 7  # empty scenes that a backdrop is the median of: clouds, drops and flakes vanish
 
 
@@ -59,7 +52,10 @@ class Region:
 
 
 def strangeness(picture: Floats, sky: Sky | None) -> Floats:
-    """How far each pixel is from the empty scene: (SIDE, SIDE), 0..255; nothing is strange in the sky itself."""
+    """How far each pixel is from the empty scene: (SIDE, SIDE), about 0..255.
+
+    Nothing is strange in the sky itself, nor what may be the empty scene seen through a drop or a flake.
+    """
     apart = picture - _backdrop(picture, sky)
     strange = _strength(apart)
     if sky is not None and sky[0] in _FALLING:
@@ -80,8 +76,8 @@ def _strength(apart: Floats) -> Floats:
 
 def regions(strange: Floats) -> list[Region]:
     """The regions of every level that a thing would fit, parents before their children."""
-    planes = np.stack([_opened(strange) if opened else strange for opened in _OPEN])
-    labels = _labelled(planes > np.array(_LEVELS)[:, None, None])
+    opened = _opened(strange)
+    labels = _labelled(np.stack([(opened if thick else strange) > level for level, thick in _LEVELS]))
     found: list[Region] = []
     numbers: dict[int, int] = {}  # label: the region's place in the list
     for level, plane in enumerate(labels):
@@ -180,11 +176,13 @@ def _labelled(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
         labels = jumped
 
 
-def _opened(strange):
+def _opened(strange: Floats) -> Floats:
+    """Without what is too thin to hold a square of 2x2 pixels: the morphological opening."""
     low = np.minimum(strange[1:], strange[:-1])
     low = np.pad(np.minimum(low[:, 1:], low[:, :-1]), 1)
     high = np.maximum(low[1:], low[:-1])
-    return np.maximum(high[:, 1:], high[:, :-1])
+    opened: Floats = np.maximum(high[:, 1:], high[:, :-1])
+    return opened
 
 
 def _grown(image: NDArray[Pixel]) -> NDArray[Pixel]:

@@ -53,7 +53,10 @@ def blank_model(config: ModelConfig) -> Omni:
 def blank_module(make: Callable[[], Part]) -> Part:
     """What `make` builds, its weights without memory (on `meta`)."""
     with torch.device("meta"), _Undrawn():
-        return make()
+        try:
+            return make()
+        except RuntimeError as error:  # sizes whose product no tensor can have
+            raise CheckpointError(f"config.json asks for impossible sizes: {error}") from None
 
 
 class _Undrawn(TorchFunctionMode):

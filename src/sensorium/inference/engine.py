@@ -18,6 +18,7 @@ from sensorium.inference.grammar import WORDS, Grammar, Making, Vocabulary
 from sensorium.inference.reply import Reply, Studio, samplers
 from sensorium.inference.sampler import Constraint, check_token_ids
 from sensorium.inference.text import TextStream
+from sensorium.inference.threads import torch_threads
 from sensorium.messages import Delta
 from sensorium.nn.features import check_media
 from sensorium.nn.media import Media
@@ -218,7 +219,9 @@ class Engine:
             for row, reply in enumerate(replies):
                 if wordless is not None and reply.draws_freely and reply.wordless is None:
                     reply.wordless = self._decoder.read([*wordless[0], *reply.token_ids], wordless[1], cancel=cancel)
-                yield from reply.take(rows.scores[row], None if blind is None else blind.scores[row])
+                with torch_threads(self.threads):  # not held while the caller has the delta
+                    made = list(reply.take(rows.scores[row], None if blind is None else blind.scores[row]))
+                yield from made
             going = [row for row, reply in enumerate(replies) if not reply.ended]
             if not going:
                 return

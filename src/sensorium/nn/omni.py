@@ -132,8 +132,9 @@ class Omni(nn.Module):
         for codec in (self.image_codec, self.speech_codec):
             if isinstance(codec, ImageCodec | SpeechCodec):
                 table = self.decoder.embeddings.token.weight
+                words = table[: codec.config.first_id] if codec.config.first_id > 1 else table
                 drawn = codec.quantiser.embedding(table.shape[1], generator)
-                table[codec.config.ids.start : codec.config.ids.stop] = drawn * table[: codec.config.first_id].std()
+                table[codec.config.ids.start : codec.config.ids.stop] = drawn * words.std()
 
     def _parts(self) -> list[Any]:
         """Those that the model has, in the order in which their weights are drawn."""

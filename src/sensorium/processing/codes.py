@@ -92,8 +92,9 @@ class Codecs:
         """Somebody's voice, (voice_dim,): by name, out of a recording, or the model's own.
 
         Raises:
-            RequestError: the model has no speech codec, one whose codes say who speaks, or no voice of that name.
-            DataError: the recording cannot be read, or is silent.
+            RequestError: the model has no speech codec, one whose codes say who speaks, or no voice of that name; the
+                recording is silent, or shorter than a quarter of a second.
+            DataError: the recording cannot be read.
         """
         codec, _ = self._speech()
         if isinstance(codec, Mimi):

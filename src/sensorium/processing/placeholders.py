@@ -81,6 +81,14 @@ class Placeholders:
                 raise ConfigError(
                     f"the tokenizer has no control token {token!r} to stand for {kind} (add it with with_controls)"
                 )
+        edges = [edge for codec in (config.codecs() if config else {}).values() for edge in (codec.begin, codec.end)]
+        for edge in edges:
+            if edge not in controls:
+                raise ConfigError(
+                    f"the tokenizer has no control token {edge!r} for codes to stand between (see with_controls)"
+                )
+        if len(set(edges)) < len(edges):
+            raise ConfigError(f"codecs share a begin or end token: {', '.join(edges)} (each needs its own)")
         if len(set(self.tokens.values())) < len(self.tokens):
             raise ConfigError(f"pictures and recordings cannot both be written {self.tokens['image']!r}")
 

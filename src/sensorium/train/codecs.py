@@ -27,10 +27,12 @@ from sensorium.errors import ConfigError
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.processing.raw import RawMedia
+from sensorium.train.distributed import summed
 from sensorium.train.recipe import Stage
 from sensorium.train.seeds import derive
 
 _SQUARES, _EDGES, _STRUCTURE = 4.0, 0.5, 0.2  # weights of the losses beside that of pixels
+_SMALLEST = 8  # pixels of a side that the adversary and SSIM can compare
 _RECORDINGS = 16  # by which a voice is known
 
 
@@ -66,7 +68,7 @@ class _CodecObjective:
         adversary, last = self.adversary, codec.last_weight
         if adversary is None or not torch.is_grad_enabled():
             return wanted.sum()
-        return opposed(adversary, self._stage.adversary, wanted, made, true, last)
+        return opposed(adversary, self._stage.adversary, wanted, made, true, last, summed=summed)
 
 
 class ImageCodecObjective(_CodecObjective):
@@ -77,6 +79,11 @@ class ImageCodecObjective(_CodecObjective):
             raise ConfigError("objective image_codec needs a model with an image codec (set image_codec)")
         if not isinstance(model.image_codec, ImageCodec):
             raise ConfigError(f"objective image_codec trains codecs of ours, not {model.config.image_codec.kind!r}")
+        if min(model.config.image_codec.size) < _SMALLEST:
+            raise ConfigError(
+                f"objective image_codec compares pictures of {_SMALLEST} pixels a side or more, not "
+                f"{model.config.image_codec.size} (set image_codec.size)"
+            )
         super().__init__(stage, PatchAdversary)
         self._media, self._workers = RawMedia(model.config), stage.workers
 

@@ -125,6 +125,15 @@ def gathered(rows: Tensor) -> Tensor:
     return everywhere
 
 
+def summed(tensor: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, which must ask together; no gradient passes."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return tensor
+    total = tensor.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
 def rows_before(n_rows: int) -> int:
     """How many rows of `gathered` come before this process's `n_rows`."""
     if not dist.is_initialized() or dist.get_world_size() == 1:

@@ -18,6 +18,7 @@ from sensorium.nn.omni import Omni
 from sensorium.nn.painter import Painter
 from sensorium.processing.processor import Processor
 from sensorium.processing.raw import RawMedia
+from sensorium.train.distributed import summed
 from sensorium.train.pairs import media_flops
 from sensorium.train.recipe import Stage
 from sensorium.train.seeds import derive
@@ -103,7 +104,14 @@ class PainterObjective:
             if self.adversary is None or not learning:
                 return wanted.sum()
             game = opposed(
-                self.adversary, self._stage.adversary, wanted, made, batch.pixels, painter.last_weight, fused
+                self.adversary,
+                self._stage.adversary,
+                wanted,
+                made,
+                batch.pixels,
+                painter.last_weight,
+                fused,
+                summed=summed,
             )
             return game + _mistaken(self.adversary, batch.pixels, fused.detach())
 

@@ -172,7 +172,8 @@ class _Run:
         make_objective(stage, self.processor, model)
         try:
             check_patterns(model, stage)
-            for spec in (*stage.data, *(stage.validation or ()), *(extra.data if extra is not None else ())):
+            others = (*stage.voices.values(), *(extra.data if extra is not None else ()))
+            for spec in (*stage.data, *(stage.validation or ()), *others):
                 spec.files()
         except (ConfigError, DataError) as error:
             raise type(error)(f"stage {stage.name!r}: {error}") from None
