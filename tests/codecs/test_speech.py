@@ -195,3 +195,14 @@ def test_what_a_code_stands_for_follows_from_the_settings() -> None:
     assert (config.codebook_size, config.samples_per_code, config.codes_per_second) == (1920, 640, 25.0)
     assert config.ids == range(1920)
     assert np.prod(config.levels) == 1920
+
+
+def test_a_runaway_spectrum_keeps_its_gradients_finite() -> None:
+    config = SpeechCodecConfig(**SPEECH_CODEC)
+    codec = SpeechCodec(config)
+    codec.reset_parameters(torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        codec.head.bias[: config.n_fft // 2 + 1] = 200.0
+    spoken, _ = codec(torch.randn(1, 800), torch.randn(1, 800))
+    spoken.square().mean().backward()
+    assert all(weight.grad is None or weight.grad.isfinite().all() for weight in codec.parameters())

@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 from sensorium.data.world.render import render
 from sensorium.data.world.scene import Group, Scene, draw_scene
 from sensorium.data.world.talk import LANGUAGES, Seen, Talk, make_talk
+from sensorium.data.world.things import TIMES, WEATHERS
 from sensorium.errors import DataError
 from sensorium.evaluation.picture_reading import PictureReading, ReadThing, picture_score, read_picture
 from sensorium.evaluation.world_metrics import overlap
@@ -102,10 +103,16 @@ def test_a_picture_may_have_any_size(size: int | tuple[int, int]) -> None:
     assert picture_score(read_picture(render(scene, size)), facts)["right"] == 1
 
 
-def test_an_empty_paper_and_noise_hold_no_things() -> None:
-    assert read_picture(np.full((64, 64, 3), 244, dtype=np.uint8)) == PictureReading((), None, None)
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    assert not read_picture(noise).things
+def test_an_empty_paper_holds_no_things() -> None:
+    paper = np.full((64, 64, 3), 244, dtype=np.uint8)
+    assert read_picture(paper) == read_picture(noisy(paper)) == PictureReading((), None, None)
+
+
+@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("weather", WEATHERS)
+def test_an_empty_scene_shows_its_sky_alone(weather: str, time: str) -> None:
+    scene = draw_scene(np.random.default_rng(7), split="validation", theme="sky", weather=weather, time=time)
+    assert read_picture(noisy(render(scene, 64))) == PictureReading((), weather, time)
 
 
 @pytest.mark.parametrize(

@@ -568,3 +568,20 @@ def test_a_model_without_eyes_draws_but_is_shown_nothing() -> None:
         model.draw("Redder.", image=scribble())
     with pytest.raises(RequestError, match="maker cannot hear"):
         model.transcribe(tone())
+
+
+def test_a_text_that_does_not_fit_is_not_said_in_part(maker: Model) -> None:
+    with pytest.raises(RequestError, match="was not spoken to its end"):
+        maker.say("The cat sat on the mat. " * 12, seed=1)
+
+
+def test_a_model_without_eyes_and_ears_remembers_what_it_made() -> None:
+    blind = make_model(eyes=False, ears=False)
+    drawn = blind.chat("A ball.", reply="image", seed=1)
+    said = blind.chat("Say it.", reply="speech", seed=1, max_tokens=60)
+    assert isinstance(drawn, Message)
+    assert isinstance(said, Message)
+    asked = [Message.user("A ball."), drawn, Message.user("Say it."), said, Message.user("And now?")]
+    assert isinstance(blind.chat(asked, reply="text", max_tokens=3), Message)
+    with pytest.raises(RequestError, match="cannot see"):
+        blind.chat([Message.user(drawn.parts)])

@@ -486,3 +486,14 @@ def test_pictures_are_varied_before_they_become_codes(processor: Processor) -> N
     found = {varied.encode_messages(talk).token_ids.tobytes() for _ in range(12)}
     assert len(found) > 3
     assert processor.encode_messages(talk).token_ids.tobytes() == processor.encode_messages(talk).token_ids.tobytes()
+
+
+def test_a_control_that_codes_stand_between_must_be_the_tokenizers_own() -> None:
+    config = make_config()
+    assert config.image_codec is not None
+    lost = config.model_copy(update={"image_codec": config.image_codec.model_copy(update={"end": "<|nowhere|>"})})
+    with pytest.raises(ConfigError, match=r"no control token .<\|nowhere\|>"):
+        Processor(tokenizer(), config=lost)
+    shared = config.model_copy(update={"image_codec": config.image_codec.model_copy(update={"end": "<|audio_end|>"})})
+    with pytest.raises(ConfigError, match="share a begin or end token"):
+        Processor(tokenizer(), config=shared)

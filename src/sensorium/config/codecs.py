@@ -13,6 +13,7 @@ from sensorium.config.media import Side
 
 FSQLevels = Annotated[tuple[Annotated[int, Field(ge=2, le=64)], ...], Field(min_length=1, max_length=16)]
 Depth = Annotated[int, Field(ge=0, le=64)]
+_FURTHEST = 2**14  # places that a convolution may reach back
 Id = Annotated[int, Field(ge=0, lt=2**24)]
 
 
@@ -266,6 +267,8 @@ class MimiConfig(SpeechCodes):
             raise ValueError(f"dim {self.dim} does not divide into {self.n_heads} heads of an even size")
         if self.dim % self.upsample_groups:
             raise ValueError(f"dim {self.dim} does not divide by upsample_groups {self.upsample_groups}")
+        if (self.residual_kernel - 1) * self.dilation_growth ** max(self.residuals - 1, 0) > _FURTHEST:
+            raise ValueError(f"{self.residuals} residuals of dilation_growth {self.dilation_growth} reach too far back")
         if self.filters < self.compress:
             raise ValueError(f"filters {self.filters} compressed by {self.compress} leave nothing")
         return self

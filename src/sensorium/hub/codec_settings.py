@@ -105,13 +105,18 @@ def _only(found: Settings, allowed: Mapping[str, Any], *, absent: Mapping[str, A
             raise ConfigError(f"{found.where}: {key} = {given!r} is not supported (only {value!r})")
 
 
+_LOWEST_RATE, _HIGHEST_RATE = 0.001, 192_000  # a second
+
+
 def _frame_stride(found: Settings, ratios: Sequence[int]) -> int:
     """Places of the transformer to a frame, as the rates of both are published."""
     hop = math.prod(ratios)
     sample_rate = _number(found, "sampling_rate", 24_000)
+    if sample_rate > _HIGHEST_RATE:
+        raise ConfigError(f"{found.where}: sampling_rate is above {_HIGHEST_RATE}")
     rate = found.get("frame_rate", found.get("_frame_rate", sample_rate / (2 * hop)))
-    if not isinstance(rate, int | float) or isinstance(rate, bool) or rate <= 0:
-        raise ConfigError(f"{found.where}: frame_rate = {rate!r} must be a number above 0")
+    if not isinstance(rate, int | float) or isinstance(rate, bool) or not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+        raise ConfigError(f"{found.where}: frame_rate = {rate!r:.40} must be within {_LOWEST_RATE} to {_HIGHEST_RATE}")
     stride = int(math.ceil(sample_rate / hop) / rate)
     if stride < 2:
         raise ConfigError(

@@ -95,8 +95,6 @@ class Engine:
         token_ids = _whole_numbers(prompt)
         processor = self._check(token_ids, sampling)
         self._check_media(token_ids, media)
-        room = self._config.max_positions - len(token_ids)
-        limit = min(sampling.max_tokens or room, room)
         against = None
         if blind is not None and sampling.guidance:
             against = _whole_numbers(blind[0]), blind[1]
@@ -107,6 +105,12 @@ class Engine:
             self._check_media(_whole_numbers(wordless[0]), wordless[1])
         else:
             wordless = None
+        sides = [against] if against is not None else []
+        longest = max(len(side[0]) for side in ((token_ids, media), *sides, *([wordless] if wordless else [])))
+        room = self._config.max_positions - longest
+        if room < 1:
+            raise RequestError(f"a prompt of {longest} tokens to lean away from leaves no room to answer (shorten it)")
+        limit = min(sampling.max_tokens or room, room)
         stop_ids = frozenset((*processor.stop_ids, *sampling.stop_token_ids))
         vocabulary = Vocabulary(self._model_config, processor.tokenizer, stop_ids, processor.codecs)
         replies = [

@@ -134,6 +134,18 @@ def summed(tensor: Tensor) -> Tensor:
     return total
 
 
+def of_the_row_before(rows: Tensor) -> Tensor:
+    """For each row that of the one before it in the whole batch, of which processes hold `rank::world`; no gradient."""
+    rows = rows.detach()
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return rows.roll(1, 0)
+    counts = _rows_by_rank(len(rows))
+    starts = [sum(counts[:rank]) for rank in range(len(counts))]
+    places = sorted((index, rank) for rank, count in enumerate(counts) for index in range(count))
+    order = [starts[rank] + index for index, rank in places]
+    return gathered(rows).detach()[order].roll(1, 0)[dist.get_rank() :: len(counts)]
+
+
 def rows_before(n_rows: int) -> int:
     """How many rows of `gathered` come before this process's `n_rows`."""
     if not dist.is_initialized() or dist.get_world_size() == 1:

@@ -18,7 +18,7 @@ from sensorium.nn.omni import Omni
 from sensorium.nn.painter import Painter
 from sensorium.processing.processor import Processor
 from sensorium.processing.raw import RawMedia
-from sensorium.train.distributed import summed
+from sensorium.train.distributed import of_the_row_before, summed
 from sensorium.train.pairs import media_flops
 from sensorium.train.recipe import Stage
 from sensorium.train.seeds import derive
@@ -145,7 +145,7 @@ def _distance(made: Tensor, true: Tensor) -> Tensor:
 
 def _mistaken(adversary: nn.Module, true: Tensor, fused: Tensor) -> Tensor:
     """What the adversary loses by taking true pictures for answers to what was asked of others: a scalar."""
-    others = fused.roll(1, 0)
+    others = of_the_row_before(fused)
     differs = (fused != others).any(1)
     # Of the scores the one that knows what was asked. Right ones count again: a score for all would else be best low.
     right, wrong = adversary(true.repeat(2, 1, 1, 1), torch.cat((fused, others)))[-1].chunk(2)
