@@ -68,14 +68,18 @@ def test_an_answer_is_spoken(cli: Callable, maker: Path, tmp_path: Path) -> None
     assert samples_in(out) % making.SAMPLES_PER_CODE == 0
 
 
-def test_a_text_is_said_and_heard(cli: Callable, maker: Path, tmp_path: Path) -> None:
+def test_a_text_is_said_and_heard(cli: Callable, maker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sensorium.inference.grammar.LONGEST_CLAUSE", 0.4)  # seconds: weights drawn by chance go on
     out = tmp_path / "cat.wav"
-    settings = ("--model", maker, "--seed", 1, "--set", "max_tokens=60")
+    settings = ("--model", maker, "--seed", 1)
     assert cli("say", "The cat sat", "--out", out, *settings).code == 0
     assert samples_in(out) > 0
     heard = cli("transcribe", out, "--model", maker, "--max-tokens", 4)
     assert (heard.code, heard.err) == (0, "")
     assert cli("say", "--voices", "--model", maker).out == "anna\nbob\n"
+    line = cli("say", "The cat sat on the mat", "--out", out, *settings, "--set", "max_tokens=8")
+    assert "was not spoken to its end" in line.err
+    assert line.code == 2
     # A recording can lend its voice.
     assert cli("say", "The cat", "--out", out, "--voice", out, *settings).code == 0
 

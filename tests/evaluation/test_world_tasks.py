@@ -43,7 +43,8 @@ class Knowing:
         self.otherwise = otherwise
         self.asked: list[SimpleNamespace] = []
 
-    def chat(self, messages: list[Message], *, temperature: float, n: int, max_tokens: int) -> Message:
+    def chat(self, messages: list[Message], *, temperature: float, n: int, max_tokens: int, reply: str) -> Message:
+        assert reply == "text"
         self.asked.append(SimpleNamespace(messages=messages, temperature=temperature, n=n, max_tokens=max_tokens))
         return Message.assistant(self.answers.get(tuple(messages), self.otherwise))
 

@@ -25,6 +25,7 @@ from sensorium.processing.mel import audio_windows, check_samples
 Samples: TypeAlias = npt.NDArray[np.float32]
 
 RATE = 16_000  # samples a second
+_SILENT = 1e-4  # below this nothing is said
 
 
 class SpeechJudge:
@@ -51,6 +52,9 @@ class SpeechJudge:
             CheckpointError, RequestError: see the class.
         """
         model, settings = self._ears
+        check_samples(samples, RATE)
+        if float(np.abs(samples).max()) < _SILENT:
+            return ""
         said = []
         with torch.inference_mode():
             for window in audio_windows(samples, settings.audio):
