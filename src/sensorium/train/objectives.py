@@ -182,12 +182,15 @@ class CausalLM:
 
     def loss(self, model: Omni, batch: Batch) -> Tensor:
         """Summed cross-entropy of the learned tokens, that of codes by its weight."""
-        packed = {"positions": batch.positions, "document_ids": batch.document_ids}
         weight = self.stage.code_weight
         first = min((codec.first_id for codec in model.config.codecs().values()), default=None)
         if first is None or weight == 1.0:
-            return model.loss(batch.input_ids, batch.targets, batch.media, **packed)
-        states = model.hidden_states(batch.input_ids, batch.media, **packed)
+            return model.loss(
+                batch.input_ids, batch.targets, batch.media, positions=batch.positions, document_ids=batch.document_ids
+            )
+        states = model.hidden_states(
+            batch.input_ids, batch.media, positions=batch.positions, document_ids=batch.document_ids
+        )
         codes = batch.targets >= first
         words = model.fusion.loss(model.decoder, states, batch.targets.masked_fill(codes, _UNLEARNED))
         return words + weight * model.fusion.loss(model.decoder, states, batch.targets.masked_fill(~codes, _UNLEARNED))
