@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from sensorium.data.mixture import Mixture
 from sensorium.data.records import Record
-from sensorium.data.resumable import Now, Resumable
+from sensorium.data.resumable import Resumable
+from sensorium.data.rows import RowMaker
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import DataError
 from sensorium.nn.media import Media
@@ -96,7 +96,7 @@ class PairStream(Resumable[PairBatch]):
         super().__init__(_Maker(specs, processor, units, rows, seed, repeat, kind), prefetch, workers)
 
 
-class _Maker:
+class _Maker(RowMaker[Processor, _Pair, PairBatch]):
     """Draws records, makes pairs of them, and batches of those."""
 
     def __init__(
@@ -109,28 +109,11 @@ class _Maker:
         repeat: bool,
         kind: str | None,
     ) -> None:
-        self._mixture = Mixture(specs, processor, (seed, rows, repeat, kind), seed=seed, repeat=repeat)
-        self._units, self._rows, self._kind = units, rows, kind
+        mixture = Mixture(specs, processor, (seed, rows, repeat, kind), seed=seed, repeat=repeat)
+        super().__init__(mixture, rows)
+        self._units, self._kind = units, kind
 
-    def now(self) -> Now:
-        return {"cursor": self._mixture.state_dict(), "bad": self._mixture.bad}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._mixture.load_state_dict(state)
-
-    def batches(self) -> Iterator[tuple[PairBatch | None, Now]]:
-        """Batches, each with the now after it; None and the last of these at the end."""
-        waiting: list[_Pair] = []
-        while self._mixture.live:
-            waiting += self._mixture.draw(self._pairs, lambda _: 1)
-            if len(waiting) == self._rows:
-                yield _batch(waiting), self.now()
-                waiting = []
-        if waiting:
-            yield _batch(waiting), self.now()
-        yield None, self.now()
-
-    def _pairs(self, record: Record, processor: Processor) -> list[_Pair]:
+    def made(self, record: Record, processor: Processor) -> list[_Pair]:
         """The one pair that a record is. Raises `DataError` when it is none."""
         if isinstance(record.content, str):
             raise DataError("plain text is no pair: it needs a picture or recording with its text")
@@ -151,6 +134,10 @@ class _Maker:
             raise DataError("the text is empty")
         digest = hashlib.blake2b(np.asarray(units).tobytes(), digest_size=8).digest()
         return [_Pair(features[0], units, int.from_bytes(digest, "big") >> 1)]
+
+    def batch(self, rows: Sequence[_Pair]) -> PairBatch:
+        """Rows as a batch."""
+        return _batch(rows)
 
 
 def _batch(pairs: Sequence[_Pair]) -> PairBatch:

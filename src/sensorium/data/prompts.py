@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,8 @@ from torch import Tensor
 from sensorium.config import AugmentConfig
 from sensorium.data.mixture import Mixture
 from sensorium.data.records import Record
-from sensorium.data.resumable import Now, Resumable
+from sensorium.data.resumable import Resumable
+from sensorium.data.rows import RowMaker
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import DataError
 from sensorium.messages import Image
@@ -108,34 +108,17 @@ class _Reader:
         return _Reader(self.processor.augmented(settings, generator), self.media.augmented(settings, generator))
 
 
-class _Maker:
+class _Maker(RowMaker[_Reader, _Asked, PromptBatch]):
     """Draws records, reads them, and makes batches of them."""
 
     def __init__(
         self, specs: Sequence[DatasetSpec], reader: _Reader, rows: int, time: int, seed: int, repeat: bool
     ) -> None:
-        self._mixture = Mixture(specs, reader, (seed, rows, repeat, time), seed=seed, repeat=repeat)
-        self._rows, self._time = rows, time
+        mixture = Mixture(specs, reader, (seed, rows, repeat, time), seed=seed, repeat=repeat)
+        super().__init__(mixture, rows)
+        self._time = time
 
-    def now(self) -> Now:
-        return {"cursor": self._mixture.state_dict(), "bad": self._mixture.bad}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._mixture.load_state_dict(state)
-
-    def batches(self) -> Iterator[tuple[PromptBatch | None, Now]]:
-        """Batches, each with the now after it; None and the last of these at the end."""
-        waiting: list[_Asked] = []
-        while self._mixture.live:
-            waiting += self._mixture.draw(self._asked, lambda _: 1)
-            if len(waiting) == self._rows:
-                yield _batch(waiting), self.now()
-                waiting = []
-        if waiting:
-            yield _batch(waiting), self.now()
-        yield None, self.now()
-
-    def _asked(self, record: Record, reader: _Reader) -> list[_Asked]:
+    def made(self, record: Record, reader: _Reader) -> list[_Asked]:
         """The prompt and the picture that a record is. Raises `DataError` when it does not end in one picture."""
         if isinstance(record.content, str):
             raise DataError("plain text asks for no picture: it needs a conversation that a picture answers")
@@ -146,6 +129,10 @@ class _Maker:
         if len(prompt) > self._time:
             return []
         return [_Asked(prompt, reader.media.pixels(answer.parts[0]))]
+
+    def batch(self, rows: Sequence[_Asked]) -> PromptBatch:
+        """Rows as a batch."""
+        return _batch(rows)
 
 
 def _batch(asked: Sequence[_Asked]) -> PromptBatch:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sensorium.data.mixture import Mixture
 from sensorium.data.records import Record
-from sensorium.data.resumable import Now, Resumable
+from sensorium.data.resumable import Resumable
+from sensorium.data.rows import RowMaker
 from sensorium.data.spec import DatasetSpec
 from sensorium.messages import Audio, Image
 from sensorium.processing.raw import RawMedia, Values
@@ -73,7 +74,7 @@ class RawStream(Resumable[RawBatch]):
         super().__init__(_Maker(specs, media, kind, rows, seed, repeat), prefetch, workers)
 
 
-class _Maker:
+class _Maker(RowMaker[RawMedia, Values, RawBatch]):
     """Draws records and makes batches of what they show or play."""
 
     def __init__(
@@ -85,35 +86,19 @@ class _Maker:
         seed: int,
         repeat: bool,
     ) -> None:
-        self._mixture = Mixture(specs, media, (seed, rows, repeat, kind), seed=seed, repeat=repeat)
-        self._kind, self._rows = kind, rows
+        mixture = Mixture(specs, media, (seed, rows, repeat, kind), seed=seed, repeat=repeat)
+        super().__init__(mixture, rows)
+        self._kind = kind
 
-    def now(self) -> Now:
-        return {"cursor": self._mixture.state_dict(), "bad": self._mixture.bad}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._mixture.load_state_dict(state)
-
-    def batches(self) -> Iterator[tuple[RawBatch | None, Now]]:
-        """Batches, each with the now after it; None and the last of these at the end.
-
-        What is left of a record whose pictures fill more than a batch is let go: a batch ends where a record does.
-        """
-        waiting: list[Values] = []
-        while self._mixture.live:
-            waiting += self._mixture.draw(self._values, lambda _: 1)
-            if len(waiting) >= self._rows:
-                yield _batch(waiting[: self._rows]), self.now()
-                waiting = []
-        if waiting:
-            yield _batch(waiting), self.now()
-        yield None, self.now()
-
-    def _values(self, record: Record, media: RawMedia) -> list[Values]:
+    def made(self, record: Record, media: RawMedia) -> list[Values]:
         """All of the kind that a record shows or plays."""
         if self._kind == "image":
             return [media.pixels(part) for part in record.media if isinstance(part, Image)]
         return [media.samples(part) for part in record.media if isinstance(part, Audio)]
+
+    def batch(self, rows: Sequence[Values]) -> RawBatch:
+        """Rows as a batch."""
+        return _batch(rows)
 
 
 def _batch(values: Sequence[Values]) -> RawBatch:
