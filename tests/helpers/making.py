@@ -29,6 +29,7 @@ IMAGE_CODEC: dict[str, Any] = {
     "encoder_depths": (0, 1),
     "decoder_depths": (1, 1),
     "levels": (4, 3),
+    "embed_places": True,
 }  # 2 rows of 3 codes
 SPEECH_CODEC: dict[str, Any] = {
     "sample_rate": 4_000,

@@ -40,9 +40,13 @@ class CodeRange(Config):
 
 
 class ImageCodes(CodeRange):
-    """What all codecs of pictures have. `size` is (height, width) of the pictures that a model draws."""
+    """What all codecs of pictures have. `size` is (height, width) of the pictures that a model draws.
+
+    With `embed_places` the decoder is told the row and the column of each code that it reads.
+    """
 
     size: tuple[Side, Side] = (64, 64)
+    embed_places: bool = False
     begin: str = "<|image_begin|>"
     end: str = "<|image_end|>"
 

@@ -46,6 +46,7 @@ class KVCache:
         shape = (batch, config.kv_heads, capacity, config.head_size)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
+        self.run = torch.zeros(batch, dtype=torch.long, device=device)  # codes of a picture that were read last
 
     @property
     def capacity(self) -> int:
@@ -59,7 +60,9 @@ class KVCache:
 
     def rows(self, index: Tensor) -> Self:
         """A cache of the rows at `index` (any order, repeats allowed)."""
-        return self._changed(lambda stored: stored[index])
+        other = self._changed(lambda stored: stored[index])
+        other.run = self.run[index]
+        return other
 
     def grown(self, capacity: int) -> Self:
         """A cache of more slots that holds what this one does."""

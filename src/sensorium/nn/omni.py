@@ -13,6 +13,7 @@ from sensorium.codecs.speech import SpeechCodec
 from sensorium.config import ModelConfig, SpeechConfig, VisionConfig
 from sensorium.errors import RequestError
 from sensorium.nn.attention import KVCache
+from sensorium.nn.code_places import CodePlaces
 from sensorium.nn.cross_fusion import CrossFusion
 from sensorium.nn.decision_fusion import DecisionFusion
 from sensorium.nn.embedder import Embedder
@@ -99,6 +100,8 @@ class Omni(nn.Module):
         self.embedder = Embedder(config) if config.embedder is not None else None
         self.fusion = make_fusion(config)
         self.image_codec = make_image_codec(config.image_codec) if config.image_codec is not None else None
+        if config.image_codec is not None and config.image_codec.embed_places:
+            self.decoder.embeddings.code_places = CodePlaces(config.image_codec, config.decoder.dim)
         self.speech_codec = make_speech_codec(config.speech_codec) if config.speech_codec is not None else None
         self.painter = Painter(config.painter, config.decoder.dim) if config.painter is not None else None
         self.adversary: nn.Module | None = None  # what opposes a codec while it learns; no model folder holds it

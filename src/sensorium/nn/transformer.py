@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from sensorium.config import TransformerConfig
 from sensorium.errors import RequestError
 from sensorium.nn.attention import Attention, KVCache, Visibility, visibility
+from sensorium.nn.code_places import CodePlaces
 from sensorium.nn.cross_entropy import head_cross_entropy
 from sensorium.nn.init import draw_weights
 from sensorium.nn.linear import apply_linear
@@ -67,6 +68,7 @@ class Embeddings(nn.Module):
         self.norm = make_norm(config.norm, config.dim, config.norm_eps) if config.embedding_norm else None
         self.dropout = nn.Dropout(config.dropout)
         self.sinusoidal = SinusoidalPositions(config) if config.positions == "sinusoidal" else None
+        self.code_places: CodePlaces | None = None  # of a model that draws, where its settings ask for it
 
     def forward(
         self,
@@ -75,6 +77,7 @@ class Embeddings(nn.Module):
         token_types: Tensor | None = None,
         features: Tensor | None = None,
         at: Tensor | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
         """Vectors of a batch, (batch, time, dim).
 
@@ -84,6 +87,7 @@ class Embeddings(nn.Module):
             token_types: (batch, time) segment ids.
             features: (n, dim) vectors that take the place of tokens; they are not scaled as tokens are.
             at: (n,) their places, counted over the batch's rows one after the other.
+            cache: what was read earlier.
         """
         hidden_states: Tensor = self.token(input_ids)  # (batch, time, dim)
         if self.scale != 1.0:
@@ -91,6 +95,12 @@ class Embeddings(nn.Module):
         if features is not None and at is not None:
             flat = hidden_states.flatten(0, 1).index_copy(0, at, features.to(hidden_states.dtype))
             hidden_states = flat.view_as(hidden_states)
+        if self.code_places is not None:
+            run = input_ids.new_zeros(len(input_ids)) if cache is None else cache.run
+            places, run = self.code_places(input_ids, run)
+            hidden_states = hidden_states + places
+            if cache is not None:
+                cache.run.copy_(run)
         if self.position is not None:
             hidden_states = hidden_states + self.position(positions)
         if self.sinusoidal is not None:
@@ -249,7 +259,7 @@ class Transformer(Stack):
             )
         if positions is None:
             positions = torch.arange(time, device=input_ids.device).expand(input_ids.shape)
-        embedded: Tensor = self.embeddings(input_ids, positions, token_types, features, at)
+        embedded: Tensor = self.embeddings(input_ids, positions, token_types, features, at, cache)
         return super().forward(
             embedded,
             positions=positions,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from sensorium.config import Config, FusionConfig, ModelConfig, SamplingConfig, VisionConfig
+from sensorium.config import Config, FusionConfig, ImageCodes, ModelConfig, SamplingConfig, VisionConfig
 from sensorium.data.spec import DatasetSpec
 from sensorium.data.streams import record_stream
 from sensorium.errors import ConfigError
@@ -75,6 +75,8 @@ def _with_parts(pretrained: Pretrained, recipe: Recipe, processor: Processor) ->
         has = getattr(config, name)
         if isinstance(has, VisionConfig) and isinstance(part, VisionConfig) and part.grounding:
             has = has.model_copy(update={"grounding": True})  # a map that may be added, and is drawn anew
+        if isinstance(has, ImageCodes) and isinstance(part, ImageCodes) and part.embed_places:
+            has = has.model_copy(update={"embed_places": True})  # and so may these tables
         if has is not None and has != part and not (name == "fusion" and has == FusionConfig()):
             raise ConfigError(
                 f"{recipe.init} has {name} already, with other settings (leave {name} out to keep its own)"
