@@ -100,6 +100,15 @@ def test_a_fork_while_another_thread_speaks_can_speak() -> None:
 
 
 @pytest.mark.usefixtures("world_extra")
+def test_an_even_voice_says_everything_alike() -> None:
+    short, again = (speak(SENTENCES["en"], "en", 0, split="train", take=None) for _ in range(2))
+    assert np.array_equal(short, again)
+    alone, twice = (speak(text, "en", 3, split="train", take=None) for text in ("one two", "one two one two"))
+    assert len(twice) == pytest.approx(2 * len(alone), rel=0.25)
+    loudness = [float(np.sqrt((said**2).mean())) for said in (alone, twice)]
+    assert loudness[0] == pytest.approx(loudness[1], rel=0.2)
+
+
 def test_a_take_varies_length_and_loudness_and_a_voice_stays() -> None:
     takes = [speak(SENTENCES["en"], "en", 0, split="train", take=take) for take in range(8)]
     assert len({len(take) for take in takes}) == 8

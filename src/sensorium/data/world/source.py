@@ -76,7 +76,7 @@ class World:
         if self.spec.speaker is not None and not spoken.own:
             voice = self.spec.speaker
         voices = "train" if spoken.own else self._voices
-        return wav_bytes(speak(spoken.text, spoken.language, voice, split=voices, take=take))
+        return wav_bytes(speak(spoken.text, spoken.language, voice, split=voices, take=None if spoken.own else take))
 
     @cached_property
     def _kinds(self) -> tuple[list[str], npt.NDArray[np.float64]]:

@@ -11,12 +11,12 @@ import soxr
 
 from sensorium.data.world.espeak import RATE as _ESPEAK_RATE
 from sensorium.data.world.espeak import synthesise
-from sensorium.data.world.voices import espeak_name, manner_of, voice_of
+from sensorium.data.world.voices import espeak_name, even_manner, manner_of, voice_of
 
 RATE = 16_000  # samples a second
 
 
-def speak(text: str, language: str, voice: int, *, split: str, take: int = 0) -> npt.NDArray[np.float32]:
+def speak(text: str, language: str, voice: int, *, split: str, take: int | None = 0) -> npt.NDArray[np.float32]:
     """Say a text: (samples,) within -1..1, mono at `RATE`, the same for the same arguments in every process.
 
     Speed, pitch and loudness vary with the text and the take.
@@ -26,14 +26,14 @@ def speak(text: str, language: str, voice: int, *, split: str, take: int = 0) ->
         language: en or zh.
         voice: who says it, an integer from 0 on (see `voice_of`).
         split: whose voices: of train, validation or judge; no voice is heard in two.
-        take: another number says the same in another manner.
+        take: another number says the same in another manner; None is the speaker's even one, alike for all texts.
 
     Raises:
         ConfigError: the extra `world` is not installed; language, voice or split is unknown.
         DataError: the text is empty, too long, or holds nothing that can be said.
     """
     speaker = voice_of(voice, split)
-    manner, loudness = manner_of(speaker, language, text, take)
+    manner, loudness = even_manner(speaker) if take is None else manner_of(speaker, language, text, take)
     samples = synthesise(text, espeak_name(speaker, language), manner)
     scaled = samples.astype(np.float32) * np.float32(loudness / 2**15)
     sound: npt.NDArray[np.float32] = np.clip(soxr.resample(scaled, _ESPEAK_RATE, RATE), -1.0, 1.0)

@@ -17,6 +17,7 @@ from sensorium.errors import ConfigError
 Person = Literal["man", "woman", "child"]
 JUDGE = "judge"  # a group of voices beside those of the splits: who learns from them judges the speech of others
 
+_EVEN_LOUDNESS = 0.5  # the middle of the loudnesses, in dB
 LANGUAGES = {"en": "gmw/en", "zh": "sit/cmn"}  # files of espeak-ng's voices
 
 # Variants of espeak-ng that sound like people and differ measurably from each other. Those whose sound depends on
@@ -97,6 +98,11 @@ def espeak_name(voice: Voice, language: str) -> str:
     if language not in LANGUAGES:
         raise ConfigError(f"no voice speaks {language!r}{nearest(language, LANGUAGES)} (give en or zh)")
     return f"{LANGUAGES[language]}+{voice.variant}"
+
+
+def even_manner(voice: Voice) -> tuple[Manner, float]:
+    """How somebody says everything who always speaks alike, and how loudly (0..1)."""
+    return Manner(pitch=voice.pitch), _EVEN_LOUDNESS
 
 
 def manner_of(voice: Voice, *drawn_from: str | int) -> tuple[Manner, float]:

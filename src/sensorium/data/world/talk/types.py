@@ -17,7 +17,7 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 class Spoken:
     """Words that are heard. `voice` seeds the choice of a voice: the same number is the same voice.
 
-    `own`: the assistant says it, whose voice is one of training's in every split.
+    `own`: the assistant says it, whose voice is one of training's in every split, and always even.
     """
 
     text: str
