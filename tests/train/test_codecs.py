@@ -12,7 +12,7 @@ import torch
 import yaml
 from making import MAKING, scribble
 from media_parts import tone
-from pairing import pairs_file, played, shown
+from pairing import EYES, pairs_file, played, shown
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -110,7 +110,7 @@ def test_neither_sides_loss_moves_the_other_and_both_pull_alike(
     assert float(pull.norm()) == pytest.approx(share * float(wanted[last].norm()), rel=1e-3)
     factor = float(pull.norm() / opposed[last].norm())
     for name, gradient in opposed.items():
-        torch.testing.assert_close(game[name], wanted[name] + factor * gradient, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(game[name], wanted[name] + factor * gradient, rtol=1e-3, atol=1e-4)
     trainer.stream.close()
 
 
@@ -255,3 +255,56 @@ def test_conversations_are_learned_in_codes_that_stand_still(
     assert last.processor is not None
     assert last.processor.codecs is not None
     assert len(last.processor.codecs.picture_ids(scribble())) == 6
+
+
+# Perception
+
+
+FROZEN_EYES = {"vision": EYES, "freeze": ["vision.*"]}
+
+
+def test_perception_goes_by_what_the_eyes_make_of_both(make_trainer: Callable[..., Trainer]) -> None:
+    plain, seeing = make_trainer("image", **FROZEN_EYES), make_trainer("image", perception=2.0, **FROZEN_EYES)
+    batch = plain.next_batch(0)
+    losses = [each.objective.loss(each.model, batch).item() for each in (plain, seeing)]
+    model = seeing.model
+    assert model.vision is not None
+    with torch.no_grad():
+        drawn, _ = model.image_codec(batch.values)  # type: ignore[misc]
+        side = model.config.vision.encoder.image_size  # type: ignore[union-attr]
+        ours, theirs = (
+            model.vision.encoder(nn.functional.interpolate(each, (side, side), mode="bilinear", antialias=True))
+            for each in (drawn, batch.values)
+        )
+    apart = ((ours - theirs) ** 2).sum((1, 2)) / (theirs**2).sum((1, 2))
+    assert losses[1] - losses[0] == pytest.approx(2.0 * float(apart.sum()), rel=1e-3)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    seeing.train_step(1.0)
+    moved = {
+        name.partition(".")[0] for name, weight in model.named_parameters() if not torch.equal(weight, before[name])
+    }
+    assert moved == {"image_codec"}
+
+
+def test_perception_needs_eyes_that_stay(make_trainer: Callable[..., Trainer]) -> None:
+    with pytest.raises(ConfigError, match="perception needs a model with eyes"):
+        make_trainer("image", perception=1.0)
+    with pytest.raises(ConfigError, match=r'freeze "vision\.\*"'):
+        make_trainer("image", perception=1.0, vision=EYES)
+
+
+def test_a_model_that_draws_may_be_told_the_places_of_codes_later(recipe: WRITE, tmp_path: Path) -> None:
+    without = {**MAKING["image_codec"], "embed_places": False}
+    plan = load_recipe(recipe("image", image_codec=without, budget={"steps": 1}, save_dtype="float32"))
+    folder = train(plan, tmp_path / "run")
+    settings = {"stages": [{**plan.stages[0].model_dump(mode="json"), "name": "more"}], "init": str(folder)}
+    more = tmp_path / "more.yaml"
+    more.write_text(yaml.safe_dump({**settings, "image_codec": MAKING["image_codec"]}), encoding="utf-8")
+    old = load_pretrained(folder)
+    new = first_model(load_recipe(more), old.processor, ALONE.device)
+    assert new.model.decoder.embeddings.code_places is not None
+    state = new.model.state_dict()
+    added = {name for name in state if name not in old.model.state_dict()}
+    assert added == {f"decoder.embeddings.code_places.{part}.weight" for part in ("row", "column")}
+    for name, weight in old.model.state_dict().items():
+        torch.testing.assert_close(state[name], weight)

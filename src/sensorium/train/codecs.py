@@ -28,6 +28,7 @@ from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.processing.raw import RawMedia
 from sensorium.train.distributed import summed
+from sensorium.train.optim import trainable
 from sensorium.train.recipe import Stage
 from sensorium.train.seeds import derive
 
@@ -72,7 +73,10 @@ class _CodecObjective:
 
 
 class ImageCodecObjective(_CodecObjective):
-    """Pictures through their codes and back: pixels, edges and structure (SSIM) are to be the same."""
+    """Pictures through their codes and back: pixels, edges and structure (SSIM) are to be the same.
+
+    With `stage.perception`, so is what the model's own eyes, which must be frozen, make of them.
+    """
 
     def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:  # noqa: ARG002 (the protocol's)
         if model.config.image_codec is None:
@@ -84,6 +88,8 @@ class ImageCodecObjective(_CodecObjective):
                 f"objective image_codec compares pictures of {_SMALLEST} pixels a side or more, not "
                 f"{model.config.image_codec.size} (set image_codec.size)"
             )
+        if stage.perception:
+            _check_eyes(model, stage)
         super().__init__(stage, PatchAdversary)
         self._media, self._workers = RawMedia(model.config), stage.workers
 
@@ -106,6 +112,8 @@ class ImageCodecObjective(_CodecObjective):
             wanted = losses.pixel_distance(drawn, true) + _SQUARES * (drawn - true).square().mean((1, 2, 3))
             wanted = wanted + _EDGES * losses.gradient_distance(drawn, true)
             wanted = wanted + _STRUCTURE * (1 - losses.structural_similarity(drawn, true, stride=4))
+            if self._stage.perception:
+                wanted = wanted + self._stage.perception * _seen_apart(model, drawn, true)
             return self._opposed(codec, wanted, drawn, true)
 
     def flops(self, model: Omni, batch: RawBatch) -> float:
@@ -184,6 +192,26 @@ class SpeechCodecObjective(_CodecObjective):
         missing = max(0, int((starts + self._length).max()) - batch.values.shape[1])
         values = F.pad(batch.values, (0, missing))
         return torch.stack([row[start : start + self._length] for row, start in zip(values, starts, strict=True)])
+
+
+def _check_eyes(model: Omni, stage: Stage) -> None:
+    if model.vision is None:
+        raise ConfigError("perception needs a model with eyes (set vision, or perception: 0)")
+    if any(name.startswith("vision.encoder.") for name in trainable(model, stage.freeze)):
+        raise ConfigError('perception goes by eyes that stay as they are (freeze "vision.*")')
+
+
+def _seen_apart(model: Omni, drawn: Tensor, true: Tensor) -> Tensor:
+    """How far apart pictures are to the model's eyes: pixels (n, 3, height, width) twice → (n,)."""
+    assert model.vision is not None
+    assert model.config.vision is not None
+    image, side = model.config.vision.image, model.config.vision.encoder.image_size
+    mean, std = (drawn.new_tensor(each).view(3, 1, 1) for each in (image.mean, image.std))
+    both = torch.cat((drawn, true))
+    if both.shape[2:] != (side, side):
+        both = F.interpolate(both, (side, side), mode="bilinear", antialias=True)
+    ours, theirs = model.vision.encoder((both / 2 + 0.5 - mean) / std).chunk(2)
+    return losses.feature_distance(ours, theirs)
 
 
 def _weights(codec: nn.Module) -> int:
