@@ -377,12 +377,13 @@ class Model:
         if reply not in get_args(ReplyKind):
             raise RequestError(f"reply = {reply!r}{nearest(str(reply), get_args(ReplyKind))}")
         codecs = self.processor.codecs
-        reference = None
+        reference = last = None
         if reply in ("auto", "image") and codecs is not None and codecs.image is not None:
             shown = [part for message in conversation for part in message.parts if isinstance(part, Image)]
-            reference = tuple(codecs.picture_ids(shown[-1]).tolist()) if shown else None
+            last = shown[-1] if shown else None
+            reference = tuple(codecs.picture_ids(last).tolist()) if last is not None else None
         spoken = None if reply in ("text", "image") and voice is None else self._voice(voice)
-        return Making(reply, pictures, reference, spoken)
+        return Making(reply, pictures, reference, last, spoken)
 
     def _voice(self, voice: str | Media | None) -> torch.Tensor | None:
         """Who is to speak; None for the model's own voice, or where it has none and none was asked for."""

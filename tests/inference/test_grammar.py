@@ -184,6 +184,49 @@ def test_pictures_that_are_asked_for_are_just_these(
         Grammar(vocabulary, Making("image", pictures=pictures, reference=reference), limit=needed - 1)
 
 
+@settings(max_examples=40)
+@given(**{**cases, "limit": st.integers(2 * N_CODES + 4, 90)}, pictures=st.integers(1, 2))
+def test_a_sketch_ends_in_its_picture_and_never_takes_its_room(
+    vocabulary: Vocabulary,
+    seed: int,
+    sharpness: float,
+    limit: int,
+    reference: tuple[int, ...] | None,
+    pictures: int,
+) -> None:
+    needed = vocabulary.picture_length(edits=reference is not None)
+    needed += (pictures - 1) * vocabulary.picture_length(edits=True)
+    grammar = Grammar(vocabulary, Making("image", pictures=pictures, reference=reference), limit=max(limit, needed))
+    assert grammar.sketches
+    tokens = written(grammar, scores_of(vocabulary, seed, sharpness, -2.0), 500, vocabulary.stop_ids, seed)
+    pieces = parsed(tokens, vocabulary, reference)
+    assert [piece for piece in pieces if piece != "words"] == ["picture"] * pictures
+    assert len(tokens) <= max(limit, needed)
+    assert grammar.finished
+    assert not grammar.sketches or pieces[-1] == "picture"
+
+
+def test_a_sketch_without_an_end_is_drawn_in_any_case(vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grammar_module, "LONGEST_SKETCH", 5)
+    grammar = Grammar(vocabulary, Making("image"), limit=400)
+    for _ in range(5):
+        assert grammar.forced is None
+        grammar.take(40)
+    assert grammar.forced == IMAGE_BEGIN
+
+
+def test_where_a_sketch_would_end_its_picture_begins(vocabulary: Vocabulary) -> None:
+    grammar = Grammar(vocabulary, Making("image"), limit=400)
+    assert vocabulary.speech is not None
+    scores = torch.randn(vocabulary.speech.ids.stop, generator=torch.Generator().manual_seed(torch.seed() % 2**31))
+    words = grammar.candidates(scores)
+    assert not words[vocabulary.stop_ids].isfinite().any()
+    expected = torch.cat((scores[vocabulary.stop_ids], scores[[IMAGE_BEGIN]])).logsumexp(0)
+    torch.testing.assert_close(words[IMAGE_BEGIN], expected)
+    assert not words[[IMAGE_END, AUDIO_BEGIN]].isfinite().any()
+    assert not Grammar(vocabulary, Making("auto"), limit=400).sketches
+
+
 @pytest.mark.parametrize("pictures", [0, -1])
 def test_no_picture_at_all_is_no_reply(vocabulary: Vocabulary, pictures: int) -> None:
     with pytest.raises(RequestError, match=r"pictures"):

@@ -33,6 +33,7 @@ CONTROLS = tokenizer().control_ids
 IMAGE_BEGIN, IMAGE_END = CONTROLS["<|image_begin|>"], CONTROLS["<|image_end|>"]
 AUDIO_BEGIN, AUDIO_END = CONTROLS["<|audio_begin|>"], CONTROLS["<|audio_end|>"]
 END = CONTROLS["<|end|>"]
+FRAMES = {IMAGE_BEGIN, IMAGE_END, AUDIO_BEGIN, AUDIO_END, CONTROLS["<|image|>"], CONTROLS["<|audio|>"], END}
 WHOLE = {"max_tokens": 40, "logit_bias": {END: 4.0, AUDIO_BEGIN: 5.0, IMAGE_BEGIN: 5.0}}  # replies of all kinds
 
 
@@ -44,6 +45,12 @@ def maker() -> Model:
 @pytest.fixture(scope="module")
 def mute() -> Model:
     return make_model(draws=False, voices=None)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn without a sketch."""
+    monkeypatch.setattr(grammar, "LONGEST_SKETCH", 0)
 
 
 class After(threading.Event):
@@ -191,6 +198,7 @@ def test_the_same_seed_draws_and_says_the_same(maker: Model) -> None:
     assert maker.draw("A ball.", image_temperature=0.0, seed=1) == maker.draw("A ball.", image_temperature=0.0, seed=2)
 
 
+@pytest.mark.usefixtures("hasty")
 def test_pictures_side_by_side_are_those_of_their_seeds(maker: Model) -> None:
     for settings in ({}, {"image_guidance": 2.0}):
         asked = {"reply": "image", "pictures": 2, **settings}
@@ -216,34 +224,64 @@ def belief(model: Model, messages: Sequence[Message], reply: Sequence[int]) -> n
     return scores
 
 
-def drawn_by_hand(model: Model, messages: Sequence[Message], reference: Sequence[int], guidance: float) -> bytes:
+def drawn_by_hand(
+    model: Model, messages: Sequence[Message], shown: Image | None, guidance: float, sketch: Sequence[int] = ()
+) -> bytes:
     """The likeliest picture code by code, as the definition of guidance has it."""
     assert model.processor.codecs is not None
     assert model.config.image_codec is not None
     ids = model.config.image_codec.ids
+    reference = [] if shown is None else model.processor.codecs.picture_ids(shown).tolist()
     reply = [IMAGE_BEGIN, *([*reference, IMAGE_BEGIN] if len(reference) else [])]
     begun = len(reply)
     for _ in range(N_CODES):
         asked, without = (
             scores[ids.start : ids.stop] - np.logaddexp.reduce(scores[ids.start : ids.stop])
-            for scores in (belief(model, messages, reply), belief(model, wordless(messages), reply))
+            for scores in (belief(model, messages, [*sketch, *reply]), belief(model, wordless(messages), reply))
         )
         reply.append(ids[int((asked + guidance * (asked - without)).argmax())])
-    return model.processor.codecs.picture(reply[begun:])
+    return model.processor.codecs.picture(reply[begun:], of=shown)
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("shown", [False, True])
 def test_a_guided_picture_is_that_of_the_formula(maker: Model, shown: bool) -> None:
-    codecs = maker.processor.codecs
-    assert codecs is not None
     given = scribble(3)
     talk = [Message.user([given, Text("A red ball.")] if shown else "A red ball.")]
-    reference = codecs.picture_ids(given).tolist() if shown else []
     likeliest = {"reply": "image", "image_temperature": 0.0}
     found = [maker.chat(talk, image_guidance=each, **likeliest).parts[0].data for each in (0.0, 1.5, 20.0)]  # type: ignore[union-attr]
-    assert found == [drawn_by_hand(maker, talk, reference, each) for each in (0.0, 1.5, 20.0)]
+    assert found == [drawn_by_hand(maker, talk, given if shown else None, each) for each in (0.0, 1.5, 20.0)]
     assert found[0] == maker.chat(talk, **likeliest).parts[0].data  # type: ignore[union-attr]
     assert found[0] != found[2]
+
+
+@pytest.mark.parametrize("guidance", [0.0, 3.0])
+def test_a_sketch_comes_first_and_guidance_leans_away_from_none(
+    maker: Model, monkeypatch: pytest.MonkeyPatch, guidance: float
+) -> None:
+    monkeypatch.setattr(grammar, "LONGEST_SKETCH", 4)
+    talk = [Message.user("A red ball.")]
+    message = maker.chat(talk, reply="image", image_temperature=0.0, image_guidance=guidance)
+    assert isinstance(message, Message)
+    assert kinds(message) == ["text", "image"]
+    sketch: list[int] = []
+    allowed = [token for token in range(tokenizer().vocab_size) if token not in FRAMES]
+    for _ in range(4):
+        scores = belief(maker, talk, sketch)
+        sketch.append(max(allowed, key=lambda token: scores[token]))
+    assert message.text == maker.tokenizer.decode(sketch)
+    drawn = message.parts[1]
+    assert isinstance(drawn, Image)
+    assert drawn.data == drawn_by_hand(maker, talk, None, guidance, sketch)
+
+
+def test_sketches_are_chosen_as_pictures_are(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grammar, "LONGEST_SKETCH", 4)
+    greedy = {"reply": "image", "temperature": 0.0}
+    many = [maker.chat("A ball.", seed=seed, **greedy) for seed in range(4)]
+    assert len({message.text for message in many}) > 1  # type: ignore[union-attr]
+    still = [maker.chat("A ball.", seed=seed, image_temperature=0.0, **greedy) for seed in range(3)]
+    assert len({message.text for message in still}) == 1  # type: ignore[union-attr]
 
 
 def test_guidance_of_pictures_leaves_words_and_speech_alone(maker: Model) -> None:
@@ -252,6 +290,7 @@ def test_guidance_of_pictures_leaves_words_and_speech_alone(maker: Model) -> Non
         assert maker.chat("Hello.", reply=reply, image_guidance=5.0, **WHOLE) == plain  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_second_picture_goes_by_the_codes_of_the_first(maker: Model) -> None:
     talk = [Message.user("Two balls.")]
     message = maker.chat(talk, reply="image", pictures=2, image_temperature=0.0)
@@ -264,7 +303,9 @@ def test_a_second_picture_goes_by_the_codes_of_the_first(maker: Model) -> None:
         for _ in range(N_CODES):
             reply.append(ids[int(belief(maker, talk, reply)[ids.start : ids.stop].argmax())])
     assert maker.processor.codecs is not None
-    assert message.parts[1] == Image(data=maker.processor.codecs.picture(reply[-N_CODES:]))
+    first = message.parts[0]
+    assert isinstance(first, Image)
+    assert message.parts[1] == Image(data=maker.processor.codecs.picture(reply[-N_CODES:], of=first))
 
 
 def test_what_is_said_is_what_its_codes_decode_to(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,6 +393,7 @@ def test_a_reply_of_nothing_but_an_unspoken_word_is_no_recording(maker: Model) -
         maker.say("The cat sat.", max_tokens=1)
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("looks", [0, 1, 3, 9])
 def test_a_picture_that_is_cancelled_is_left_out(maker: Model, looks: int) -> None:
     (done,) = maker.stream("A ball.", reply="image", cancel=After(looks))
@@ -361,6 +403,7 @@ def test_a_picture_that_is_cancelled_is_left_out(maker: Model, looks: int) -> No
     assert collected(iter([done])) == [Message.assistant("")]
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_picture_that_was_drawn_before_is_kept(maker: Model) -> None:
     deltas = list(maker.stream("Two.", reply="image", pictures=2, cancel=After(24)))
     assert [type(delta) for delta in deltas] == [ImageDelta, Done]
@@ -393,6 +436,7 @@ def test_pictures_need_room(maker: Model) -> None:
 # The public face
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_model_draws(maker: Model) -> None:
     one = maker.draw("A ball.", n=3)
     assert is_picture(one)
@@ -403,20 +447,19 @@ def test_a_model_draws(maker: Model) -> None:
     edited = maker.draw("Redder.", image=scribble(4))
     assert is_picture(edited)
     assert edited == maker.chat([Message.user([scribble(4), Text("Redder.")])], reply="image").parts[0]  # type: ignore[union-attr]
-    assert edited != maker.draw("Redder.", image=scribble(5))
+    assert any(maker.draw("Redder.", image=scribble(other)) != edited for other in range(5, 9))
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_picture_goes_by_the_last_one_shown_or_drawn(maker: Model) -> None:
     likeliest = {"image_temperature": 0.0, "image_guidance": 0.0}
     first, second = scribble(4), scribble(5)
-    assert maker.processor.codecs is not None
-    reference = maker.processor.codecs.picture_ids(second).tolist()
     for talk in (
         [Message.user([first, second, Text("Redder.")])],
         [Message.user([first, Text("Redder.")]), Message.assistant([second]), Message.user("More.")],
     ):
         found = maker.chat(talk, reply="image", **likeliest)
-        assert found.parts[0].data == drawn_by_hand(maker, talk, reference, 0.0)  # type: ignore[union-attr]
+        assert found.parts[0].data == drawn_by_hand(maker, talk, second, 0.0)  # type: ignore[union-attr]
 
 
 def test_a_model_speaks(maker: Model, tmp_path: Path) -> None:

@@ -439,7 +439,7 @@ def test_a_text_said_aloud_is_the_talk_that_is_trained_on(maker: Model, processo
 # Without words
 
 
-def test_without_words_pictures_stay_and_the_assistant_too() -> None:
+def test_without_words_pictures_stay_and_answers_without_any() -> None:
     shown = scribble()
     talk = [
         Message.system("Be kind."),
@@ -450,9 +450,10 @@ def test_without_words_pictures_stay_and_the_assistant_too() -> None:
     assert wordless(talk) == [
         Message.system("Be kind."),
         Message.user([shown]),
-        Message.assistant([Text("Yes. "), shown]),
+        Message.assistant([shown]),
         Message.user(""),
     ]
+    assert wordless([Message.assistant([Text("Yes. "), tone()])]) == [Message.assistant([Text("Yes. "), tone()])]
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
@@ -497,3 +498,28 @@ def test_a_control_that_codes_stand_between_must_be_the_tokenizers_own() -> None
     shared = config.model_copy(update={"image_codec": config.image_codec.model_copy(update={"end": "<|audio_end|>"})})
     with pytest.raises(ConfigError, match="share a begin or end token"):
         Processor(tokenizer(), config=shared)
+
+
+# Changes of a picture
+
+
+def test_a_change_keeps_the_pixels_where_codes_stay(maker: Model) -> None:
+    codecs = maker.processor.codecs
+    assert codecs is not None
+    assert codecs.image is not None
+    first, n = codecs.image.config.first_id, codecs.image.config.codebook_size
+    shown = scribble(7, (48, 32))  # larger than what is drawn, which is 12 by 8
+    before = PIL.Image.open(io.BytesIO(shown.data or b"")).convert("RGB").resize((12, 8), PIL.Image.Resampling.BICUBIC)
+    ids = codecs.picture_ids(shown).tolist()
+    same = PIL.Image.open(io.BytesIO(codecs.picture(ids, of=shown)))
+    np.testing.assert_allclose(np.asarray(same, int), np.asarray(before, int), atol=1)
+    assert codecs.picture(ids, of=shown) != codecs.picture(ids)
+
+    other = [first + (each - first + 1) % n for each in ids]
+    assert codecs.picture(other, of=shown) == codecs.picture(other)
+
+    one = [*ids[:-1], other[-1]]  # the last code of 2 rows of 3: its neighbours change, the first column does not
+    changed = np.asarray(PIL.Image.open(io.BytesIO(codecs.picture(one, of=shown))), int)
+    np.testing.assert_allclose(changed[:, :2], np.asarray(before, int)[:, :2], atol=1)
+    drawn = np.asarray(PIL.Image.open(io.BytesIO(codecs.picture(one))), int)
+    np.testing.assert_allclose(changed[-2:, -2:], drawn[-2:, -2:], atol=1)

@@ -115,10 +115,11 @@ class Engine:
         vocabulary = Vocabulary(self._model_config, processor.tokenizer, stop_ids, processor.codecs)
         replies = [
             Reply(
+                vocabulary,
                 Grammar(vocabulary, making, limit=limit),
                 samplers(sampling, vocabulary, prompt=token_ids, index=index, constraint=constraint),
                 TextStream(processor.tokenizer, sampling.stop, after=token_ids),
-                Studio.of(processor.codecs, making.voice),
+                Studio.of(processor.codecs, making),
                 sampling,
                 stop_ids=stop_ids,
                 limit=limit,
@@ -222,7 +223,7 @@ class Engine:
         while rows is not None and not cancel.is_set():
             for row, reply in enumerate(replies):
                 if wordless is not None and reply.draws_freely and reply.wordless is None:
-                    reply.wordless = self._decoder.read([*wordless[0], *reply.token_ids], wordless[1], cancel=cancel)
+                    reply.wordless = self._decoder.read([*wordless[0], *reply.wordless_ids], wordless[1], cancel=cancel)
                 with torch_threads(self.threads):  # not held while the caller has the delta
                     made = list(reply.take(rows.scores[row], None if blind is None else blind.scores[row]))
                 yield from made

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sensorium.config import CodeRange, ModelConfig
 from sensorium.errors import RequestError
+from sensorium.messages import Image
 from sensorium.processing.codes import Codecs
 from sensorium.processing.tokenizer import Tokenizer
 
@@ -19,6 +20,7 @@ ReplyKind: TypeAlias = Literal["auto", "text", "image", "speech"]
 State: TypeAlias = Literal["words", "picture", "speech"]
 LONGEST_CLAUSE = 20.0  # seconds of speech after which a clause ends in any case
 LONGEST_UNSPOKEN = 32  # tokens of words after which a spoken reply says them in any case
+LONGEST_SKETCH = 128  # tokens of words after which a reply that is a picture draws it in any case
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,11 @@ class Making:
     """What a reply is to be made of.
 
     Attributes:
-        reply: words alone, a picture, speech (each clause in words, then aloud), or as the model sees fit.
+        reply: words alone, a picture (behind a sketch in words, if the model makes one), speech (each clause in words,
+            then aloud), or as the model sees fit.
         pictures: how many, where the reply is a picture.
         reference: tokens of the last picture of the conversation, which the next one goes by.
+        shown: that picture: where codes stay, so do its pixels.
         voice: (voice_dim,) who speaks; None is the model's own voice, or says that its codes hold it.
         script: the words to say, clause by clause, as tokens: nothing else is written.
     """
@@ -36,6 +40,7 @@ class Making:
     reply: ReplyKind = "auto"
     pictures: int = 1
     reference: tuple[int, ...] | None = None
+    shown: Image | None = None
     voice: Tensor | None = None
     script: tuple[tuple[int, ...], ...] | None = None
 
@@ -76,6 +81,10 @@ class Vocabulary:
         """Whether the model writes pictures or speech at all."""
         return bool(self._frames)
 
+    def is_word(self, token: int) -> bool:
+        """Whether a token is part of words: neither a code nor the frame of some."""
+        return token < self.n_words and token not in self._frames
+
     def forbidden(self, *, but: Iterable[int] = ()) -> Tensor | None:
         """(n_words,) true for the frames of pictures and speech, but some; None where there are no frames."""
         if not self._frames:
@@ -108,23 +117,29 @@ class Grammar:
         self.finished = False
         self._reference = making.reference
         self._queue: list[int] = []  # tokens that must come, first one first
-        self._pictures, self._taken, self._unspoken = 0, 0, 0
+        self._pictures, self._taken = 0, 0
+        self._words = 0  # tokens of words since the last picture or speech
         self._clauses = iter(making.script or ())
         self._check()
         self._mask = vocabulary.forbidden(but=self._openings())
         self._mask_without_room = vocabulary.forbidden(but=set(self._openings()) - {vocabulary.picture_begin})
         if making.script is not None:
             self._next_clause()
-        elif making.reply == "image":
-            self._queue = [vocabulary.picture_begin]
+
+    @property
+    def sketches(self) -> bool:
+        """Whether the words at hand are those that a picture is drawn by."""
+        return self.state == "words" and self._making.reply == "image"
 
     @property
     def forced(self) -> int | None:
         """The one token that can come next, None where there is a choice."""
         if self._queue:
             return self._queue[0]
-        if self._making.reply == "speech" and self._unspoken >= LONGEST_UNSPOKEN and self.state == "words":
+        if self.state == "words" and self._making.reply == "speech" and self._words >= LONGEST_UNSPOKEN:
             return self._vocabulary.speech_begin
+        if self.sketches and (self._words >= LONGEST_SKETCH or self._taken + self._to_draw() >= self._limit):
+            return self._vocabulary.picture_begin
         if self.state == "picture" and len(self.codes) == self._vocabulary.n_codes:
             return self._vocabulary.picture_end
         if self.state == "speech" and len(self.codes) >= self._longest() and self._is_whole():
@@ -147,7 +162,16 @@ class Grammar:
             return words
         roomy = self._limit - self._taken >= vocabulary.picture_length(edits=self._reference is not None)
         words = words.masked_fill(self._mask if roomy else self._mask_without_room, -math.inf)
-        return self._to_be_spoken(words) if self._making.reply == "speech" else words
+        if self.sketches:
+            return self._leading_to(vocabulary.picture_begin, words)
+        if self._making.reply != "speech":
+            return words
+        if self._words:
+            return self._leading_to(vocabulary.speech_begin, words)
+        words[vocabulary.speech_begin] = -math.inf
+        if not self.codes:
+            words[vocabulary.stop_ids] = -math.inf
+        return words
 
     def token(self, candidate: int) -> int:
         """The token of a place among the candidates."""
@@ -170,7 +194,7 @@ class Grammar:
                 self.codes.append(token)
         elif self.state == "speech":
             if token == vocabulary.speech_end:
-                self.state, self._unspoken = "words", 0
+                self.state, self._words = "words", 0
                 self._next_clause()
             else:
                 self.codes.append(token)
@@ -181,7 +205,7 @@ class Grammar:
         elif token == vocabulary.speech_begin and vocabulary.speech is not None:
             self.state, self.codes = "speech", []
         else:
-            self._unspoken += 1
+            self._words += 1
 
     def _ids(self) -> range:
         """Tokens that the next code of a picture or of speech is one of."""
@@ -195,11 +219,15 @@ class Grammar:
         return len(self.codes) % self._vocabulary.speech.codes_per_frame == 0
 
     def _end_picture(self) -> None:
-        self.state, self._pictures = "words", self._pictures + 1
+        self.state, self._words, self._pictures = "words", 0, self._pictures + 1
         self._reference = tuple(self.codes)
-        if self._making.reply == "image":
-            self.finished = self._pictures >= self._making.pictures
-            self._queue = [] if self.finished else [self._vocabulary.picture_begin]
+        self.finished = self._making.reply == "image" and self._pictures >= self._making.pictures
+
+    def _to_draw(self) -> int:
+        """Tokens that the pictures still asked for take, sketches aside."""
+        first = self._vocabulary.picture_length(edits=self._reference is not None)
+        left = self._making.pictures - self._pictures
+        return first + (left - 1) * self._vocabulary.picture_length(edits=True)
 
     def _next_clause(self) -> None:
         """Queue the words of the next clause of a script, and the beginning of its speech."""
@@ -209,23 +237,18 @@ class Grammar:
         self.finished = clause is None
         self._queue = [] if clause is None else [*clause, self._vocabulary.speech_begin]
 
-    def _to_be_spoken(self, words: Tensor) -> Tensor:
-        """Scores of words that do not end before all of them are spoken: where they would end, speech begins."""
-        stops, begin = self._vocabulary.stop_ids, self._vocabulary.speech_begin
-        words = words.clone()
-        if self._unspoken:
-            words[begin] = torch.cat((words[stops], words[begin : begin + 1])).logsumexp(0)
-            words[stops] = -math.inf
-        else:
-            words[begin] = -math.inf
-            if not self.codes:
-                words[stops] = -math.inf
+    def _leading_to(self, begin: int, words: Tensor) -> Tensor:
+        """Scores of words that do not end before what they lead to: where they would end, it begins."""
+        stops, words = self._vocabulary.stop_ids, words.clone()
+        words[begin] = torch.cat((words[stops], words[begin : begin + 1])).logsumexp(0)
+        words[stops] = -math.inf
         return words
 
     def _openings(self) -> list[int]:
         """Beginnings that a reply may hold between its words."""
         vocabulary, reply = self._vocabulary, self._making.reply
-        opening = [vocabulary.picture_begin] if reply == "auto" and vocabulary.picture is not None else []
+        draws = reply in ("auto", "image") and vocabulary.picture is not None
+        opening = [vocabulary.picture_begin] if draws else []
         return opening + ([vocabulary.speech_begin] if reply in ("auto", "speech") and self._has_voice() else [])
 
     def _has_voice(self) -> bool:
@@ -249,14 +272,11 @@ class Grammar:
             )
         if making.reply == "image" and making.pictures < 1:
             raise RequestError(f"pictures = {making.pictures}: ask for 1 or more")
-        if making.reply == "image":
-            first = vocabulary.picture_length(edits=making.reference is not None)
-            needed = first + (making.pictures - 1) * vocabulary.picture_length(edits=True)
-            if needed > self._limit:
-                raise RequestError(
-                    f"{making.pictures} picture(s) take {needed} tokens, and the reply may have {self._limit} "
-                    "(raise max_tokens, ask for fewer, or shorten the conversation)"
-                )
+        if making.reply == "image" and self._to_draw() > self._limit:
+            raise RequestError(
+                f"{making.pictures} picture(s) take {self._to_draw()} tokens, and the reply may have {self._limit} "
+                "(raise max_tokens, ask for fewer, or shorten the conversation)"
+            )
 
 
 def _edges(codec: CodeRange | None, controls: Mapping[str, int]) -> tuple[int, int]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
 from sensorium.codecs.streaming import AnyStream, stream_of
 from sensorium.config import SamplingConfig
 from sensorium.inference.decoding import Rows
-from sensorium.inference.grammar import Grammar, State, Vocabulary
+from sensorium.inference.grammar import Grammar, Making, State, Vocabulary
 from sensorium.inference.sampler import Constraint, Sampler, guided, raw_logprobs
 from sensorium.inference.text import TextStream
-from sensorium.messages import AudioDelta, Delta, Done, FinishReason, ImageDelta, TextDelta
+from sensorium.messages import AudioDelta, Delta, Done, FinishReason, Image, ImageDelta, TextDelta
 from sensorium.processing.codes import Codecs, pcm16
 
-Samplers: TypeAlias = dict[State, Sampler]
+Samplers: TypeAlias = dict[State | Literal["sketch"], Sampler]
 
 
 def samplers(
@@ -30,6 +30,8 @@ def samplers(
 ) -> Samplers:
     """One for words, and where the model makes them for pictures and speech, which no penalty of words touches.
 
+    The words of a sketch are chosen as its picture is: one request may be drawn in many ways.
+
     Raises:
         RequestError: a biased token lies outside the vocabulary.
     """
@@ -39,6 +41,7 @@ def samplers(
     if vocabulary.picture is not None:
         settings = _plain(sampling, sampling.image_temperature, sampling.image_top_p)
         found["picture"] = Sampler(settings, vocabulary.picture.codebook_size, index=index)
+        found["sketch"] = Sampler(settings, vocabulary.n_words, index=index)
     if vocabulary.speech is not None:
         settings = _plain(sampling, sampling.speech_temperature, sampling.speech_top_p)
         found["speech"] = Sampler(settings, len(vocabulary.speech.candidates_at(0)) + 1, index=index)
@@ -55,22 +58,30 @@ class Studio:
 
     codecs: Codecs
     stream: AnyStream | None
+    shown: Image | None = None  # the last picture, which the next one changes
 
     @classmethod
-    def of(cls, codecs: Codecs | None, voice: Tensor | None) -> Studio | None:
+    def of(cls, codecs: Codecs | None, making: Making) -> Studio | None:
         """That of a model's codecs, with somebody's voice or the model's own; None for a model without codecs.
 
         Where there is no voice at all nothing is ever said.
         """
         if codecs is None:
             return None
+        voice = making.voice
         if codecs.speech is None:
-            return cls(codecs, None)
+            return cls(codecs, None, making.shown)
         if voice is None and codecs.speech.config.takes_voice:
             if not codecs.speech.config.voices:
-                return cls(codecs, None)
+                return cls(codecs, None, making.shown)
             voice = codecs.voice()
-        return cls(codecs, stream_of(codecs.speech, voice))
+        return cls(codecs, stream_of(codecs.speech, voice), making.shown)
+
+    def picture(self, codes: Sequence[int], index: int) -> ImageDelta:
+        """A picture that is all there, as a delta."""
+        png = self.codecs.picture(codes, of=self.shown)
+        self.shown = Image(data=png)
+        return ImageDelta(png, index=index)
 
     def sound(self, samples: Tensor | None, index: int) -> Iterator[AudioDelta]:
         """Samples as a delta, where there are some."""
@@ -83,6 +94,7 @@ class Reply:
 
     def __init__(
         self,
+        vocabulary: Vocabulary,
         grammar: Grammar,
         samplers: Samplers,
         text: TextStream,
@@ -95,11 +107,17 @@ class Reply:
         index: int,
     ) -> None:
         self._grammar, self._samplers, self._text, self._studio = grammar, samplers, text, studio
+        self._vocabulary = vocabulary
         self._sampling, self._stop_ids, self._limit = sampling, stop_ids, limit
         self._prompt_tokens, self._index = prompt_tokens, index
         self.token_ids: list[int] = []
         self.ended = False
-        self.wordless: Rows | None = None  # the same reply to a conversation without words, while a picture is drawn
+        self.wordless: Rows | None = None  # the same pictures in a conversation without words, while one is drawn
+
+    @property
+    def wordless_ids(self) -> list[int]:
+        """The tokens of its pictures and speech, without those of its words."""
+        return [token for token in self.token_ids if not self._vocabulary.is_word(token)]
 
     @property
     def draws_freely(self) -> bool:
@@ -149,7 +167,8 @@ class Reply:
             without = grammar.candidates(self.wordless.scores[0]).float().log_softmax(-1)
             asked = candidates.float().log_softmax(-1)
             candidates = asked + sampling.image_guidance * (asked - without)
-        return grammar.token(self._samplers[grammar.state].choose(candidates))
+        sampler = self._samplers["sketch" if grammar.sketches else grammar.state]
+        return grammar.token(sampler.choose(candidates))
 
     def _made(self, state: State, token: int, scores: Tensor) -> Iterator[Delta]:
         """What the token just taken, which was chosen in a state, sets free."""
@@ -161,7 +180,7 @@ class Reply:
             yield from self._delta(self._text.pause())
         elif studio is not None and state == "picture" and grammar.state == "words":
             self.wordless = None
-            yield ImageDelta(studio.codecs.picture(grammar.codes), index=self._index)
+            yield studio.picture(grammar.codes, self._index)
         elif (
             studio is not None and studio.stream is not None and state == "speech" and studio.codecs.speech is not None
         ):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import PIL.Image
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sensorium.codecs.kinds import AnyImageCodec, AnySpeechCodec
 from sensorium.codecs.mimi import Mimi
@@ -74,18 +75,27 @@ class Codecs:
         return _ids(codec.encode(torch.from_numpy(self._media.samples(part))[None])[0], first)
 
     @torch.inference_mode()
-    def picture(self, ids: Sequence[int]) -> bytes:
+    def picture(self, ids: Sequence[int], *, of: Image | None = None) -> bytes:
         """The PNG file of the tokens of a whole picture.
+
+        Args:
+            ids: (n_codes,) tokens.
+            of: the picture that this one is a change of: its pixels stay where codes are as they were.
 
         Raises:
             RequestError: the model has no image codec, or these are not the codes of one whole picture.
+            DataError: the picture changed cannot be read, or is beyond its limits.
         """
         codec, first = self._image()
         n_codes = codec.config.n_codes
         if len(ids) != n_codes:
             raise RequestError(f"a picture has {n_codes} codes, and here are {len(ids)}")
         codes = torch.tensor(ids, dtype=torch.int64).view(1, *codec.config.grid) - first
-        return png_bytes(codec.decode(codes)[0])
+        drawn = codec.decode(codes)
+        if of is not None:
+            before = torch.from_numpy(np.ascontiguousarray(self._media.pixels(of)))[None]
+            drawn = _changed(drawn, before, codes != codec.encode(before))
+        return png_bytes(drawn[0])
 
     @torch.inference_mode()
     def voice(self, given: str | Audio | None = None) -> Tensor:
@@ -148,6 +158,16 @@ def wav_bytes(pcm: bytes, sample_rate: int) -> bytes:
         file.setframerate(sample_rate)
         file.writeframes(pcm)
     return buffer.getvalue()
+
+
+def _changed(drawn: Tensor, before: Tensor, changed: Tensor) -> Tensor:
+    """What is drawn where codes changed, and what was there before elsewhere, which fade over one code's breadth.
+
+    Pixels (1, 3, height, width) twice and which codes changed, (1, rows, columns) → pixels.
+    """
+    near = F.max_pool2d(changed[:, None].float(), 3, stride=1, padding=1)
+    share = F.interpolate(near, drawn.shape[2:], mode="bilinear")
+    return before + share * (drawn - before)
 
 
 def _ids(codes: Tensor, first: int) -> Ids:

@@ -263,13 +263,18 @@ class Processor:
 
 
 def wordless(messages: Many[Message]) -> list[Message]:
-    """A conversation without what its user writes and says; what he shows stays."""
-    return [
-        Message("user", tuple(part for part in message.parts if isinstance(part, Image)) or (Text(""),))
-        if message.role == "user"
-        else message
-        for message in messages
-    ]
+    """A conversation without what its user writes and says, and without the sketches of pictures; what is shown stays.
+
+    An answer without a picture stays as it is.
+    """
+    return [_without_words(message) for message in messages]
+
+
+def _without_words(message: Message) -> Message:
+    shown = tuple(part for part in message.parts if isinstance(part, Image))
+    if message.role == "user":
+        return Message("user", shown or (Text(""),))
+    return Message(message.role, shown) if message.role == "assistant" and shown else message
 
 
 _Piece: TypeAlias = tuple[str, bool, bool, Feature | Codes | None]  # text, control, learned, what it stands for

@@ -33,6 +33,7 @@ from sensorium.errors import ConfigError
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in 0..1 of the picture's width and height
 
 HORIZON = 0.44  # the tops of things under a sky stay below it
+STEADY_SHAPE = 0  # the shape seed of things that always look alike
 _EDGE = 0.02  # between a thing and the picture's edge
 _GAP = 0.03  # between two things
 _TRIES = 40
@@ -164,7 +165,12 @@ def draw_seed(rng: np.random.Generator, split: str) -> int:
 
 
 def place_things(
-    rng: np.random.Generator, groups: Sequence[Group], *, beside: Sequence[Thing] = (), top: float = 0.0
+    rng: np.random.Generator,
+    groups: Sequence[Group],
+    *,
+    beside: Sequence[Thing] = (),
+    top: float = 0.0,
+    steady: bool = False,
 ) -> tuple[Thing, ...]:
     """New things for the groups, overlapping neither each other nor those they stand beside.
 
@@ -173,6 +179,7 @@ def place_things(
         groups: what to place; those that leave their size open become small where large ones would not fit.
         beside: things that are already there; they are not returned.
         top: nothing is placed above this share of the height.
+        steady: things stand upright, and each kind has one shape.
 
     Raises:
         ConfigError: they do not fit.
@@ -180,7 +187,7 @@ def place_things(
     total = sum(group.count for group in groups) + len(beside)
     for attempt in range(_TRIES):
         sizes = [group.size or _draw_size(rng, total, attempt) for group in groups]
-        things = _try_to_place(rng, groups, sizes, beside, top, tight=attempt / _TRIES)
+        things = _try_to_place(rng, groups, sizes, beside, top, attempt / _TRIES, steady)
         if things is not None:
             return things
     raise ConfigError(f"no room for {total} things without overlap: give fewer, or small ones")
@@ -193,6 +200,7 @@ def _try_to_place(
     beside: Sequence[Thing],
     top: float,
     tight: float,
+    steady: bool,
 ) -> tuple[Thing, ...] | None:
     """The things where there was room for all, or None; the tighter (0..1), the smaller and the closer together."""
     boxes = [thing.box for thing in beside]
@@ -201,7 +209,7 @@ def _try_to_place(
     for index in sorted(range(len(groups)), key=lambda index: sizes[index]):
         placed[index] = []
         for _ in range(groups[index].count):
-            thing = _placed(rng, groups[index], sizes[index], boxes, top, tight)
+            thing = _placed(rng, groups[index], sizes[index], boxes, top, tight, steady)
             if thing is None:
                 return None
             boxes.append(thing.box)
@@ -213,10 +221,10 @@ def _try_to_place(
 
 
 def _placed(
-    rng: np.random.Generator, group: Group, size: str, taken: Sequence[Box], top: float, tight: float
+    rng: np.random.Generator, group: Group, size: str, taken: Sequence[Box], top: float, tight: float, steady: bool
 ) -> Thing | None:
-    shape_seed = int(rng.integers(sprites.N_SHAPES))
-    rotation = round((2 * rng.random() - 1) * sprites.LEAN[group.kind], 2)
+    shape_seed = STEADY_SHAPE if steady else int(rng.integers(sprites.N_SHAPES))
+    rotation = 0.0 if steady else round((2 * rng.random() - 1) * sprites.LEAN[group.kind], 2)
     low, high = SIZES[size]
     longer = low + (high - low) * rng.random() * (1 - tight)
     width, height = sprites.proportions(group.kind, shape_seed, rotation)

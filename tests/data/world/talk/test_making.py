@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sensorium.clauses import clauses
-from sensorium.data.world.talk import LANGUAGES, Seen, Spoken, lexicon, make_talk
+from sensorium.data.world.talk import LANGUAGES, Seen, Spoken, lexicon, make_talk, places
 from sensorium.data.world.talk.captions import scene_facts
 
 
@@ -14,11 +14,56 @@ def drawn(kind, language, split="train", n=300):
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_what_is_drawn_is_what_was_asked_for(language, split):
     for talk in drawn("draw", language, split):
-        (request,), (picture,) = (turn.parts for turn in talk.turns)
+        (request,), (_, picture) = (turn.parts for turn in talk.turns)
         text = request.text if isinstance(request, Spoken) else request
         assert (
             lexicon.attributes(text, language) == lexicon.truth(scene_facts(picture.scene)) == lexicon.truth(talk.facts)
         )
+
+
+def bins(box):
+    return tuple(int(edge * places.BINS) for edge in box)
+
+
+def boxes_in(sketch):
+    """The kinds and boxes that a sketch names; the colour and texture stand before the kind."""
+    return [(name, bins(edges)) for name, *edges in places.read_boxes(sketch)]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_sketch_names_every_thing_where_it_will_stand_and_the_sky(language):
+    textured = set()
+    for talk in drawn("draw", language):
+        sketch, picture = talk.turns[1].parts
+        scene = picture.scene
+        named = boxes_in(sketch)
+        assert [box for _, box in named] == [bins(thing.box) for thing in sorted(scene.things, key=lambda t: t.box)]
+        for (name, _), thing in zip(named, sorted(scene.things, key=lambda t: t.box), strict=True):
+            assert name.endswith(lexicon.coloured(thing.colour, thing.kind, language))
+            word = lexicon.texture_word(thing.texture, language)
+            assert (word in name) == (thing.texture != "plain")
+            textured.add(thing.texture)
+        assert lexicon.background_word(scene.background, language) in sketch
+        sky = {name for name in lexicon.attributes(sketch, language) if ":" in name}
+        assert sky == {name for name in lexicon.truth(talk.facts) if ":" in name}
+    assert textured == {"plain", "striped", "dotted"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_sketch_of_an_edit_names_what_changes_alone(language):
+    gone = "no " if language == "en" else "没有"
+    for talk in drawn("edit", language, n=150):
+        (before,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        sketch, picture = talk.turns[1].parts
+        left, new = set(before.things) - set(picture.scene.things), set(picture.scene.things) - set(before.things)
+        changed = next(iter(new or left), None)
+        if changed is None:
+            assert sketch == lexicon.sky_phrase(picture.scene.weather, picture.scene.time, language)
+            continue
+        ((name, box),) = boxes_in(sketch)
+        assert box == bins(changed.box)
+        assert name.endswith(lexicon.coloured(changed.colour, changed.kind, language))
+        assert name.startswith(gone) == (not new)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -26,7 +71,7 @@ def test_an_edit_changes_what_it_says_and_nothing_else(split):
     sorts = set()
     for talk in drawn("edit", "en", split):
         (before,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
-        after = talk.turns[1].parts[0].scene
+        after = talk.turns[1].parts[1].scene
         assert scene_facts(before) == talk.facts["before"]
         assert scene_facts(after) == {name: talk.facts[name] for name in ("things", "weather", "time")}
         kept = set(before.things) & set(after.things)

@@ -15,17 +15,20 @@ from typing import Any
 from sensorium.data.world.scene import Scene
 from sensorium.data.world.talk.types import Language, check_language
 from sensorium.data.world.talk.words import (
+    BACKGROUNDS_ZH,
     COLOURS_ZH,
     NOUNS,
     NUMBERS_EN,
     NUMBERS_ZH,
     PLACES_ZH,
     SIZES_ZH,
+    TEXTURES_EN,
+    TEXTURES_ZH,
     TIME_WORDS,
     WEATHER_ADJECTIVES,
     WEATHER_WORDS,
 )
-from sensorium.data.world.things import COLOURS, KINDS
+from sensorium.data.world.things import BACKGROUNDS, COLOURS, KINDS
 
 Counted = tuple[int, str, str]  # count, colour, kind
 
@@ -54,6 +57,18 @@ def place_word(place: str, language: Language) -> str:
 def size_word(size: str, language: Language) -> str:
     """The size alone: "large", "大"."""
     return SIZES_ZH[size] if language == "zh" else size
+
+
+def texture_word(texture: str, language: Language) -> str:
+    """The texture alone: "striped", "条纹"."""
+    return TEXTURES_ZH[texture] if language == "zh" else TEXTURES_EN[texture]
+
+
+def background_word(background: str, language: Language) -> str:
+    """What things lie on or stand on: "mint paper", "meadow", "草地"."""
+    if language == "zh":
+        return BACKGROUNDS_ZH[background]
+    return f"{background} paper" if background in BACKGROUNDS else background
 
 
 def coloured(colour: str, kind: str, language: Language, count: int = 1) -> str:

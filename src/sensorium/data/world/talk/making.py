@@ -1,5 +1,7 @@
 """Talks whose answers are shown or spoken: pictures to draw, edits to make, words to say aloud.
 
+A picture comes behind a sketch in words: what will stand where is settled before any of it is drawn.
+
 Facts of `draw`: `things`, `weather`, `time`. Of `edit`: those of the picture after, `edit` (the sort of change) and
 `before` (those of the picture before). Of `speak`: `transcript`, and `question` where one was asked. Of `recite`:
 `transcript`.
@@ -10,11 +12,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sensorium.clauses import clauses
+from sensorium.data.world.hand import in_own_hand
 from sensorium.data.world.scene import HORIZON, Group, Scene, place_things
 from sensorium.data.world.splits import pairs
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.captions import describe, scene_facts
 from sensorium.data.world.talk.hearing import digits_aloud, draw_digits
+from sensorium.data.world.talk.places import sketch, thing_sketch
 from sensorium.data.world.talk.questions import asked_scene, single_things
 from sensorium.data.world.talk.sentences import heard_sentence
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown, speakable
@@ -133,22 +137,37 @@ def draw(setting: Setting) -> Talk:
         text = setting.say(DRAW, what=describe(scene, setting.language))
         if not spoken or speakable(text, setting.language):
             break
+    scene = in_own_hand(scene, setting.rng)
     asked: Piece = setting.speak(text) if spoken else text
-    turns = (Turn("user", (asked,)), Turn("assistant", (Seen(scene),)))
+    turns = (Turn("user", (asked,)), Turn("assistant", (sketch(scene, setting.language), Seen(scene))))
     return Talk("draw", setting.language, turns, scene_facts(scene))
 
 
 def edit(setting: Setting) -> Talk:
-    """A picture, a change to make, and the picture after it."""
+    """A picture, of any style or the assistant's own, a change to make, and the picture after it."""
     sort = setting.pick(tuple(_EDITS))
     while True:
         before = setting.scene("mixed" if sort == "sky" or setting.chance(0.3) else "things", _few(setting))
+        if setting.chance(0.5):
+            before = in_own_hand(before, setting.rng)
         changed = _EDITS[sort](setting, before)
         if changed is not None:
             break
     text, after = changed
-    turns = (Turn("user", setting.arranged(*shown(before, text))), Turn("assistant", (Seen(after),)))
+    answer = (_change(before, after, setting.language), Seen(after))
+    turns = (Turn("user", setting.arranged(*shown(before, text))), Turn("assistant", answer))
     return Talk("edit", setting.language, turns, {"edit": sort, "before": scene_facts(before), **scene_facts(after)})
+
+
+def _change(before: Scene, after: Scene, language: Language) -> str:
+    """A sketch of what is another in the picture after: the thing there is now, the one that is gone, or the sky."""
+    for thing in after.things:
+        if thing not in before.things:
+            return thing_sketch(thing, language)
+    for thing in before.things:
+        if thing not in after.things:
+            return thing_sketch(thing, language, gone=True)
+    return lexicon.sky_phrase(after.weather or "", after.time or "", language)
 
 
 def _few(setting: Setting) -> list[Group]:
@@ -181,7 +200,8 @@ def _add(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
     if crowded or any(thing.kind == pair[1] for thing in scene.things):
         return None
     top = HORIZON if scene.weather else 0.0
-    new = place_things(setting.rng, [Group(1, *pair, size="small")], beside=scene.things, top=top)
+    group = Group(1, *pair, size="small", texture="plain")
+    new = place_things(setting.rng, [group], beside=scene.things, top=top, steady=True)
     text = setting.say(ADD, what=lexicon.counted(1, *pair, setting.language))
     return text, replace(scene, things=scene.things + new)
 

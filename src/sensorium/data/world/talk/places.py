@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from sensorium.data.world.render import digit_boxes
-from sensorium.data.world.scene import Thing
+from sensorium.data.world.scene import Scene, Thing
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.questions import absent_pair, single_things
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown
@@ -100,6 +100,9 @@ GROUND = Phrases(
     ),
     openings=REQUESTS,
 )
+_GONE: dict[Language, str] = {"en": "no ", "zh": "没有"}
+_BESIDE: dict[Language, str] = {"en": ", ", "zh": "，"}
+_WITH: dict[Language, str] = {"en": ":", "zh": "："}
 _BOX = re.compile(r"([^;<>]+?)" + r"<loc(\d\d)>" * 4)
 _POINT = re.compile(r"([^;<>]+?)" + r"<loc(\d\d)>" * 2 + "(?!<loc)")
 
@@ -114,6 +117,27 @@ def boxes_phrase(things: Sequence[Thing], language: Language) -> str:
     ordered = sorted(things, key=lambda thing: thing.box)
     boxes = [lexicon.noun(thing.kind, language) + "".join(map(location, thing.box)) for thing in ordered]
     return "; ".join(boxes) or _NONE[language]
+
+
+def sketch(scene: Scene, language: Language) -> str:
+    """What is to be drawn and where: the sky, what things stand on, and each thing from left to right with its box.
+
+    "rainy night, meadow: striped red boat<loc03><loc30><loc20><loc51> pink dog<loc40><loc31><loc60><loc48>".
+    """
+    ground = lexicon.background_word(scene.background, language)
+    if scene.weather is not None and scene.time is not None:
+        ground = _BESIDE[language].join((lexicon.sky_phrase(scene.weather, scene.time, language), ground))
+    things = [thing_sketch(thing, language) for thing in sorted(scene.things, key=lambda thing: thing.box)]
+    between = " " if language == "en" else ""
+    return ground + (_WITH[language] + between + between.join(things) if things else "")
+
+
+def thing_sketch(thing: Thing, language: Language, *, gone: bool = False) -> str:
+    """A thing by texture, colour and kind, with its box; or that it is there no more."""
+    name = lexicon.coloured(thing.colour, thing.kind, language)
+    if thing.texture != "plain":
+        name = lexicon.texture_word(thing.texture, language) + (" " if language == "en" else "") + name
+    return (_GONE[language] if gone else "") + name + "".join(map(location, thing.box))
 
 
 def read_boxes(text: str) -> list[tuple[str, float, float, float, float]]:

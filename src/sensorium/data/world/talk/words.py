@@ -32,6 +32,21 @@ COLOURS_ZH = {
     "brown": "棕色",
 }
 SIZES_ZH = {"small": "小", "large": "大"}
+TEXTURES_EN = {"plain": "plain", "striped": "striped", "dotted": "spotted"}
+TEXTURES_ZH = {"plain": "纯色", "striped": "条纹", "dotted": "圆点"}
+BACKGROUNDS_ZH = {
+    "white": "白纸",
+    "cream": "米色纸",
+    "grey": "灰纸",
+    "mint": "绿纸",
+    "ice": "蓝纸",
+    "lilac": "紫纸",
+    "rose": "红纸",
+    "meadow": "草地",
+    "sand": "沙地",
+    "street": "街道",
+    "hills": "山丘",
+}
 PLACES_ZH = {
     "top left": "左上",
     "top": "上面",

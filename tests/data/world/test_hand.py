@@ -1,0 +1,64 @@
+"""The assistant's own hand: the same things, plain and upright, apart from each other and inside the picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sensorium.data.world.hand import in_own_hand
+from sensorium.data.world.render import render
+from sensorium.data.world.scene import HORIZON, STEADY_SHAPE, Group, combination, draw_scene, place_things
+from sensorium.evaluation.picture_reading import picture_score, read_picture
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("theme", ["things", "mixed", "sky"])
+def test_it_shows_the_same_in_one_style(split: str, theme: str) -> None:
+    rng = np.random.default_rng()
+    for _ in range(60):
+        scene = draw_scene(rng, split=split, theme=theme)
+        drawn = in_own_hand(scene, rng)
+        assert combination(drawn) == combination(scene)
+        assert (drawn.seed, drawn.background) == (scene.seed, scene.background)
+        for thing in drawn.things:
+            assert (thing.texture, thing.rotation, thing.shape_seed) == ("plain", 0.0, STEADY_SHAPE)
+
+
+@pytest.mark.parametrize("sky", [False, True])
+@pytest.mark.parametrize("count", range(1, 10))
+def test_things_lie_inside_and_apart(count: int, sky: bool) -> None:
+    rng = np.random.default_rng(count)
+    scene = draw_scene(rng, split="train", theme="mixed" if sky else "things", groups=[Group(1, "red", "ball")])
+    many = replace(scene, things=scene.things * count)
+    boxes = [thing.box for thing in in_own_hand(many, rng).things]
+    for index, (x0, y0, x1, y1) in enumerate(boxes):
+        assert 0 < x0 < x1 < 1
+        assert (HORIZON if sky else 0) < y0 < y1 < 1
+        for a0, b0, a1, b1 in boxes[:index]:
+            assert x1 < a0 or a1 < x0 or y1 < b0 or b1 < y0
+
+
+def test_cells_are_left_to_chance_and_nothing_else_is() -> None:
+    scene = draw_scene(np.random.default_rng(3), split="train", groups=[Group(2, "red", "apple")])
+    drawn = [in_own_hand(scene, np.random.default_rng(seed)) for seed in range(30)]
+    assert len({frozenset(thing.box for thing in each.things) for each in drawn}) == 6  # two of four cells
+    assert drawn[0] == in_own_hand(scene, np.random.default_rng(0))
+
+
+def test_a_reader_finds_all_of_it() -> None:
+    rng = np.random.default_rng(8)
+    right = []
+    for _ in range(60):
+        scene = in_own_hand(draw_scene(rng, split="validation"), rng)
+        counts = [[group.count, group.colour, group.kind] for group in scene.groups()]
+        right.append(picture_score(read_picture(render(scene, 64)), {"things": counts})["share"])
+    assert np.mean(right) > 0.98
+
+
+def test_steady_things_stand_upright_among_others() -> None:
+    rng = np.random.default_rng(1)
+    others = place_things(rng, [Group(2, "red", "apple", size="small")])
+    (new,) = place_things(rng, [Group(1, "blue", "car", size="small", texture="plain")], beside=others, steady=True)
+    assert (new.rotation, new.shape_seed, new.texture) == (0.0, STEADY_SHAPE, "plain")
