@@ -15,7 +15,7 @@ import sensorium
 from sensorium.config import FusionConfig, ModelConfig, SamplingConfig
 from sensorium.errors import ConfigError
 from sensorium.hub.folder import load_pretrained
-from sensorium.hub.growing import grown
+from sensorium.hub.growing import grown, without_heads
 from sensorium.hub.pretrained import Pretrained
 from sensorium.nn.omni import Omni
 from sensorium.train import load_recipe, train
@@ -122,3 +122,31 @@ def test_the_first_fusion_that_is_asked_for_is_added(tmp_path: Path, talker: Pat
     settings = {"init": str(talker), "vision": EYES, "fusion": {"strategy": "cross"}, "stages": [stage]}
     folder = train(load_recipe(write(tmp_path / "cross.yaml", settings)), tmp_path / "cross", device="cpu")
     assert load_pretrained(folder).config.fusion == FusionConfig(strategy="cross")
+
+
+def test_maps_that_only_training_needs_are_left_out_at_the_end(tmp_path: Path, talker: Path, talk_file: Path) -> None:
+    parts: dict[str, Any] = {"vision": {**EYES, "grounding": True}, "speech": {**EARS, "ctc": True}}
+    stage = {"objective": "chat", "data": [{"path": str(talk_file)}], "rows": 2, "time": 96, "budget": {"steps": 1}}
+    settings = {
+        **parts,
+        "init": str(talker),
+        "save_dtype": "float32",
+        "leave_out": ["vision.grounding", "speech.ctc"],
+        "stages": [{**stage, "name": name} for name in ("first", "last")],
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    folder = train(load_recipe(path), tmp_path / "run")
+    before, after = load_pretrained(tmp_path / "run/stages/0-first/model"), load_pretrained(folder)
+    heads = ("vision.grounding", "speech.ctc")
+    assert any(name.startswith(heads[0]) for name in before.model.state_dict())
+    assert any(name.startswith(heads[1]) for name in before.model.state_dict())
+    left = [name for name in before.model.state_dict() if not name.startswith(heads)]
+    assert list(after.model.state_dict()) == left
+    assert after.config.vision is not None
+    assert after.config.speech is not None
+    assert not after.config.vision.grounding
+    assert not after.config.speech.ctc
+    assert isinstance(sensorium.load(folder).chat("Hi.", max_tokens=2).text, str)  # type: ignore[union-attr]
+    bare = without_heads(of(words_only()), heads)
+    assert bare.config == words_only()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sensorium.config import CodeRange, Config, ModelConfig
 from sensorium.errors import ConfigError
-from sensorium.hub.pretrained import Pretrained
+from sensorium.hub.pretrained import Pretrained, coding
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 
@@ -43,6 +43,24 @@ def grown(pretrained: Pretrained, config: ModelConfig, processor: Processor | No
     model.load_state_dict(state)
     model.decoder.tie_weights()
     return replace(pretrained, config=config, model=model.eval(), processor=processor, stored_dtype=torch.float32)
+
+
+def without_heads(pretrained: Pretrained, heads: Sequence[str]) -> Pretrained:
+    """The same model without maps that it only learned by, `vision.grounding` or `speech.ctc`; others are ignored."""
+    config = pretrained.config
+    for head in heads:
+        part, _, name = head.partition(".")
+        has = getattr(config, part)
+        if has is not None:
+            config = config.model_copy(update={part: has.model_copy(update={name: False})})
+    model = Omni(config)
+    state = pretrained.model.state_dict()
+    model.load_state_dict({name: state[name] for name in model.state_dict()})
+    model.decoder.tie_weights()
+    processor = pretrained.processor
+    if processor is not None:
+        processor = coding(processor.with_config(config), model)
+    return replace(pretrained, config=config, model=model.eval(), processor=processor)
 
 
 def numbered(

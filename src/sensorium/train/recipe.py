@@ -196,6 +196,8 @@ class Recipe(Config):
     compute: Compute = "auto"  # products: bfloat16 on a GPU, float32 on a CPU (some CPUs are fast in bfloat16, too)
     sampling: SamplingConfig | None = None  # how the model likes to be sampled; left out, as `init` does
     card: Path | None = None  # Markdown that becomes the model's card
+    # Maps that only training needs, which the model at the end is without.
+    leave_out: tuple[Literal["vision.grounding", "speech.ctc"], ...] = ()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
     @field_validator("stages")

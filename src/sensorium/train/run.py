@@ -12,6 +12,7 @@ import torch
 
 from sensorium.errors import CheckpointError, ConfigError, DataError, TrainingError
 from sensorium.hub.folder import save_pretrained
+from sensorium.hub.growing import without_heads
 from sensorium.hub.pretrained import Pretrained, coding
 from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
@@ -223,6 +224,8 @@ class _Run:
                 pretrained.name = self.recipe.name
                 pretrained.sampling = self.recipe.sampling or pretrained.sampling
                 card = self.recipe.card_text()
+                if index == len(self.recipe.stages) - 1 and self.recipe.leave_out:
+                    pretrained = without_heads(pretrained, self.recipe.leave_out)
                 save_pretrained(pretrained, folder, dtype=getattr(torch, self.recipe.save_dtype), card=card)
         self.world.wait()
         return folder
