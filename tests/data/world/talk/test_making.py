@@ -33,12 +33,12 @@ def boxes_in(sketch):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_sketch_names_every_thing_where_it_will_stand_and_the_sky(language):
     textured = set()
-    for talk in drawn("draw", language):
-        sketch, picture = talk.turns[1].parts
-        scene = picture.scene
-        named = boxes_in(sketch)
-        assert [box for _, box in named] == [bins(thing.box) for thing in sorted(scene.things, key=lambda t: t.box)]
-        for (name, _), thing in zip(named, sorted(scene.things, key=lambda t: t.box), strict=True):
+    for talk in drawn("caption", language):
+        (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        sketch = places.sketch(scene, language)
+        named, things = boxes_in(sketch), sorted(scene.things, key=lambda thing: thing.box)
+        assert [box for _, box in named] == [bins(thing.box) for thing in things]
+        for (name, _), thing in zip(named, things, strict=True):
             assert name.endswith(lexicon.coloured(thing.colour, thing.kind, language))
             word = lexicon.texture_word(thing.texture, language)
             assert (word in name) == (thing.texture != "plain")
@@ -47,6 +47,13 @@ def test_a_sketch_names_every_thing_where_it_will_stand_and_the_sky(language):
         sky = {name for name in lexicon.attributes(sketch, language) if ":" in name}
         assert sky == {name for name in lexicon.truth(talk.facts) if ":" in name}
     assert textured == {"plain", "striped", "dotted"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_drawn_is_what_was_sketched(language):
+    for talk in drawn("draw", language, n=100):
+        sketch, picture = talk.turns[1].parts
+        assert sketch == places.sketch(picture.scene, language)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -64,6 +71,20 @@ def test_the_sketch_of_an_edit_names_what_changes_alone(language):
         assert box == bins(changed.box)
         assert name.endswith(lexicon.coloured(changed.colour, changed.kind, language))
         assert name.startswith(gone) == (not new)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_variation_shows_the_same_drawn_anew(split):
+    moved = 0
+    for talk in drawn("vary", "zh", split, n=100):
+        (before,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        sketch, picture = talk.turns[1].parts
+        assert scene_facts(before) == scene_facts(picture.scene) == dict(talk.facts)
+        assert sketch == places.sketch(picture.scene, "zh")
+        assert before.seed != picture.scene.seed
+        assert all(thing.texture == "plain" for thing in picture.scene.things)
+        moved += before.things != picture.scene.things
+    assert moved > 50
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

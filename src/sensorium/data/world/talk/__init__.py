@@ -9,7 +9,7 @@ from sensorium.data.world.talk.captions import caption
 from sensorium.data.world.talk.chats import chat
 from sensorium.data.world.talk.fusing import FUSED
 from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa
-from sensorium.data.world.talk.making import draw, edit, recite, speak
+from sensorium.data.world.talk.making import draw, edit, recite, speak, vary
 from sensorium.data.world.talk.places import detect, ground, outline, point
 from sensorium.data.world.talk.questions import vqa
 from sensorium.data.world.talk.quiz import quiz, shapes
@@ -47,6 +47,7 @@ KINDS: dict[str, Maker] = {
     **FUSED,
     "draw": draw,
     "edit": edit,
+    "vary": vary,
     "speak": speak,
     "recite": recite,
 }
@@ -54,7 +55,7 @@ KINDS: dict[str, Maker] = {
 WRITTEN = tuple(
     kind
     for kind in KINDS
-    if not kind.startswith("fuse_") and kind not in ("ground", "outline", "draw", "edit", "speak", "recite")
+    if not kind.startswith("fuse_") and kind not in ("ground", "outline", "draw", "edit", "vary", "speak", "recite")
 )
 
 

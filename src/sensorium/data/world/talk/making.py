@@ -2,9 +2,9 @@
 
 A picture comes behind a sketch in words: what will stand where is settled before any of it is drawn.
 
-Facts of `draw`: `things`, `weather`, `time`. Of `edit`: those of the picture after, `edit` (the sort of change) and
-`before` (those of the picture before). Of `speak`: `transcript`, and `question` where one was asked. Of `recite`:
-`transcript`.
+Facts of `draw` and `vary`: `things`, `weather`, `time`. Of `edit`: those of the picture after, `edit` (the sort of
+change) and `before` (those of the picture before). Of `speak`: `transcript`, and `question` where one was asked. Of
+`recite`: `transcript`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from sensorium.clauses import clauses
 from sensorium.data.world.hand import in_own_hand
-from sensorium.data.world.scene import HORIZON, Group, Scene, place_things
+from sensorium.data.world.scene import HORIZON, Group, Scene, draw_seed, place_things
 from sensorium.data.world.splits import pairs
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.captions import describe, scene_facts
@@ -94,6 +94,17 @@ RESKY = Phrases(
     zh=("变成{what}。", "改成{what}。", "让它变成{what}。", "换成{what}。"),
     openings=REQUESTS,
 )
+VARY = Phrases(
+    en=(
+        "draw another one like this.",
+        "draw the same in another way.",
+        "vary this picture.",
+        "make another picture of the same.",
+        "draw this picture anew.",
+    ),
+    zh=("再画一张这样的图。", "换个样子画同样的内容。", "把这张图变个样子。", "照这张图另画一张。", "重新画这张图。"),
+    openings=REQUESTS,
+)
 ALOUD = Phrases(
     en=(
         "answer aloud.",
@@ -157,6 +168,17 @@ def edit(setting: Setting) -> Talk:
     answer = (_change(before, after, setting.language), Seen(after))
     turns = (Turn("user", setting.arranged(*shown(before, text))), Turn("assistant", answer))
     return Talk("edit", setting.language, turns, {"edit": sort, "before": scene_facts(before), **scene_facts(after)})
+
+
+def vary(setting: Setting) -> Talk:
+    """A picture, of any style or the assistant's own, and another of the same."""
+    before = setting.scene(setting.dice.choices(("things", "mixed", "sky"), (0.6, 0.25, 0.15))[0])
+    if setting.chance(0.5):
+        before = in_own_hand(before, setting.rng)
+    after = in_own_hand(replace(before, seed=draw_seed(setting.rng, setting.split)), setting.rng)
+    answer = (sketch(after, setting.language), Seen(after))
+    turns = (Turn("user", setting.arranged(*shown(before, setting.say(VARY)))), Turn("assistant", answer))
+    return Talk("vary", setting.language, turns, scene_facts(after))
 
 
 def _change(before: Scene, after: Scene, language: Language) -> str:
