@@ -21,7 +21,7 @@ from sensorium.inference.engine import Engine, Prompt
 from sensorium.inference.generators import AutoregressiveGenerator, GANGenerator, Generator, GeneratorKind
 from sensorium.inference.grammar import Making, ReplyKind, script_of
 from sensorium.messages import Audio, AudioDelta, Delta, Image, Message, Part, Text
-from sensorium.processing.codes import wav_bytes
+from sensorium.processing.codes import Shown, wav_bytes
 from sensorium.processing.media import Feature, media_of
 from sensorium.processing.processor import Processor, wordless
 from sensorium.processing.tokenizer import Tokenizer
@@ -107,7 +107,7 @@ class Model:
                 model sees fit. A picture goes by the last one of the conversation, where there is one.
             voice: who speaks: the name of a voice of the model's, or a short recording of somebody; by default the
                 model's own.
-            pictures: how many, where the reply is `image`.
+            pictures: how many, where the reply is `image`; before each, a model that sketches says what stands where.
             cancel: once set, the answer ends where it stands.
             sampling: settings of `SamplingConfig`, such as `temperature=0.7, max_tokens=100`; those left out are
                 the model's own.
@@ -196,7 +196,7 @@ class Model:
         drawn = [part for part in message.parts if isinstance(part, Image)]
         if not drawn:
             raise RequestError(
-                "nothing was drawn before the reply ended (it was cancelled, or stopped by a stop token)"
+                "nothing was drawn before the reply ended (it was cancelled, or stop_token_ids name a code)"
             )
         return drawn if pictures > 1 else drawn[0]
 
@@ -377,13 +377,14 @@ class Model:
         if reply not in get_args(ReplyKind):
             raise RequestError(f"reply = {reply!r}{nearest(str(reply), get_args(ReplyKind))}")
         codecs = self.processor.codecs
-        reference = last = None
+        last: Shown | None = None
         if reply in ("auto", "image") and codecs is not None and codecs.image is not None:
             shown = [part for message in conversation for part in message.parts if isinstance(part, Image)]
-            last = shown[-1] if shown else None
-            reference = tuple(codecs.picture_ids(last).tolist()) if last is not None else None
+            last = codecs.shown(shown[-1]) if shown else None
         spoken = None if reply in ("text", "image") and voice is None else self._voice(voice)
-        return Making(reply, pictures, reference, last, spoken)
+        if last is None:
+            return Making(reply, pictures, voice=spoken)
+        return Making(reply, pictures, reference=last.ids, pixels=last.pixels, voice=spoken)
 
     def _voice(self, voice: str | Media | None) -> torch.Tensor | None:
         """Who is to speak; None for the model's own voice, or where it has none and none was asked for."""

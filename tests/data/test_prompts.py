@@ -106,7 +106,7 @@ def test_a_prompt_that_is_too_long_is_passed_over(tmp_path: Path, processor: Pro
 
 @pytest.mark.parametrize(
     "answer",
-    [[Text("A red ball.")], [picture("red"), Text("Here.")], [picture("red"), picture("red")], [tone(0.2)]],
+    [[Text("A red ball.")], [picture("red"), tone(0.2)], [picture("red"), picture("red")], [tone(0.2)]],
 )
 def test_a_conversation_that_ends_in_no_single_picture_is_corrupt(
     tmp_path: Path, processor: Processor, answer: list[Part]
@@ -116,6 +116,13 @@ def test_a_conversation_that_ends_in_no_single_picture_is_corrupt(
     assert [len(batch.lengths) for batch in reading] == [1]
     assert len(reading.bad) == 1
     assert "one picture" in reading.bad[0]
+
+
+def test_pictures_of_the_world_come_without_their_sketches(processor: Processor) -> None:
+    world = DatasetSpec.model_validate({"world": {"kinds": ["edit", "vary"], "size": 16}, "split": "train", "max_bad": 0})
+    batch = next(stream(world, processor, time=200, rows=3))
+    assert batch.pixels.shape == (3, 3, 8, 8)
+    assert len(set(batch.lengths.tolist())) > 1
 
 
 def test_text_and_a_user_who_shows_the_last_picture_are_corrupt(tmp_path: Path, processor: Processor) -> None:

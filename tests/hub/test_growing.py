@@ -148,5 +148,11 @@ def test_maps_that_only_training_needs_are_left_out_at_the_end(tmp_path: Path, t
     assert not after.config.vision.grounding
     assert not after.config.speech.ctc
     assert isinstance(sensorium.load(folder).chat("Hi.", max_tokens=2).text, str)  # type: ignore[union-attr]
+    # A stage that is added later goes on from the whole model.
+    more = {**settings, "stages": [*settings["stages"], {**stage, "name": "more"}]}
+    path.write_text(yaml.safe_dump(more), encoding="utf-8")
+    assert load_pretrained(train(load_recipe(path), tmp_path / "run")).config == after.config
+    last = load_pretrained(tmp_path / "run/stages/2-more/model")
+    assert list(last.model.state_dict()) == list(before.model.state_dict())
     bare = without_heads(of(words_only()), heads)
     assert bare.config == words_only()

@@ -25,7 +25,7 @@ from sensorium.inference import grammar
 from sensorium.inference.decoding import Decoder
 from sensorium.inference.grammar import Making
 from sensorium.messages import Audio, AudioDelta, Delta, Done, Image, ImageDelta, Message, Text, TextDelta
-from sensorium.processing.codes import pcm16, wav_bytes
+from sensorium.processing.codes import Shown, pcm16, png_bytes, wav_bytes
 from sensorium.processing.media import media_of
 from sensorium.processing.processor import wordless
 
@@ -240,7 +240,8 @@ def drawn_by_hand(
             for scores in (belief(model, messages, [*sketch, *reply]), belief(model, wordless(messages), reply))
         )
         reply.append(ids[int((asked + guidance * (asked - without)).argmax())])
-    return model.processor.codecs.picture(reply[begun:], of=shown)
+    codecs = model.processor.codecs
+    return png_bytes(codecs.pixels(reply[begun:], of=None if shown is None else codecs.shown(shown)))
 
 
 @pytest.mark.usefixtures("hasty")
@@ -275,6 +276,35 @@ def test_a_sketch_comes_first_and_guidance_leans_away_from_none(
     assert drawn.data == drawn_by_hand(maker, talk, None, guidance, sketch)
 
 
+def test_stop_strings_and_biases_of_words_leave_sketches_alone(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grammar, "LONGEST_SKETCH", 6)
+    plain = maker.chat("A ball.", reply="image", seed=2)
+    assert isinstance(plain, Message)
+    assert kinds(plain) == ["text", "image"]
+    stopped = maker.chat("A ball.", reply="image", seed=2, stop=[plain.text[0], plain.text[2:4]], presence_penalty=1.0)
+    assert stopped == plain
+    assert is_picture(maker.draw("A ball.", seed=2, stop=[plain.text[0]]))
+
+
+def test_sketched_pictures_side_by_side_are_those_of_their_seeds(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grammar, "LONGEST_SKETCH", 9)
+    asked = {"reply": "image", "pictures": 2, "image_guidance": 2.0, "logprobs": 1}
+    together = maker.chat("A ball.", n=3, seed=7, **asked)
+    assert isinstance(together, list)
+    assert together == [maker.chat("A ball.", seed=7 + index, **asked) for index in range(3)]
+    for reply in together:
+        assert [kind for kind in kinds(reply) if kind == "image"] == ["image"] * 2
+    assert len({reply.text for reply in together}) == 3
+
+
+@pytest.mark.parametrize("looks", [1, 5])
+def test_a_sketch_that_is_cancelled_is_words(maker: Model, looks: int) -> None:
+    (message,) = collected(maker.stream("A ball.", reply="image", seed=1, cancel=After(looks)))
+    assert kinds(message) == ["text"]
+    room = maker.chat("A ball.", reply="image", seed=1, max_tokens=N_CODES + 5)
+    assert kinds(room)[-1] == "image"  # type: ignore[arg-type]
+
+
 def test_sketches_are_chosen_as_pictures_are(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grammar, "LONGEST_SKETCH", 4)
     greedy = {"reply": "image", "temperature": 0.0}
@@ -303,9 +333,9 @@ def test_a_second_picture_goes_by_the_codes_of_the_first(maker: Model) -> None:
         for _ in range(N_CODES):
             reply.append(ids[int(belief(maker, talk, reply)[ids.start : ids.stop].argmax())])
     assert maker.processor.codecs is not None
-    first = message.parts[0]
-    assert isinstance(first, Image)
-    assert message.parts[1] == Image(data=maker.processor.codecs.picture(reply[-N_CODES:], of=first))
+    codecs = maker.processor.codecs
+    first = Shown(tuple(reply[1 : 1 + N_CODES]), codecs.pixels(reply[1 : 1 + N_CODES]))
+    assert message.parts[1] == Image(data=png_bytes(codecs.pixels(reply[-N_CODES:], of=first)))
 
 
 def test_what_is_said_is_what_its_codes_decode_to(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from making import N_CODES, make_config, shaken, tokenizer
 
 from sensorium.config import ImageCodecConfig
+from sensorium.inference import decoding
 from sensorium.nn.code_places import CodePlaces
+from sensorium.nn.compilation import has_compiler
 from sensorium.nn.omni import Omni
 
 FIRST = 10
@@ -33,7 +36,7 @@ def test_each_code_has_the_vector_of_its_row_and_column_and_words_have_none() ->
 
 def test_reading_in_parts_is_reading_at_once() -> None:
     embed = places()
-    generator = torch.Generator().manual_seed(torch.seed() % 2**31)
+    generator = torch.Generator().manual_seed(4)
     ids = torch.randint(8, 14, (3, 40), generator=generator)
     whole, run = embed(ids, torch.zeros(3, dtype=torch.long))
     for step in (1, 7):
@@ -47,7 +50,7 @@ def test_reading_in_parts_is_reading_at_once() -> None:
 
 def test_a_model_reads_pictures_alike_with_and_without_a_cache() -> None:
     model = Omni(make_config())
-    model.reset_parameters(torch.seed() % 2**31)
+    model.reset_parameters(5)
     shaken(model, 0.1)
     assert model.decoder.embeddings.code_places is not None
     first, begin = tokenizer().vocab_size, tokenizer().control_ids["<|image_begin|>"]
@@ -63,3 +66,48 @@ def test_a_model_reads_pictures_alike_with_and_without_a_cache() -> None:
     model.decoder.embeddings.code_places = None
     with torch.inference_mode():
         assert (model.logits(ids) - whole).abs().max() > 1e-3
+
+
+def test_the_rest_of_a_fresh_model_is_drawn_as_without_them_and_says_the_same() -> None:
+    config = make_config()
+    assert config.image_codec is not None
+    bare = config.model_copy(update={"image_codec": config.image_codec.model_copy(update={"embed_places": False})})
+    told, untold = Omni(config), Omni(bare)
+    for model in (told, untold):
+        model.reset_parameters(5)
+    weights = told.state_dict()
+    for name, weight in untold.state_dict().items():
+        assert torch.equal(weight, weights[name]), name
+    first = tokenizer().vocab_size
+    with torch.no_grad():
+        ids = torch.tensor([[3, first, first + 1, 4]])
+        assert torch.equal(told.eval().logits(ids), untold.eval().logits(ids))
+    assert told.decoder.n_parameters(embeddings=False) == untold.decoder.n_parameters(embeddings=False)
+    assert told.decoder.n_parameters() > untold.decoder.n_parameters()
+
+
+@pytest.mark.skipif(not has_compiler(torch.device("cpu")), reason="no C++ compiler on this machine")
+def test_the_compiled_step_counts_codes_as_the_plain_one_does_and_so_does_a_grown_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Omni(make_config())
+    model.reset_parameters(5)
+    shaken(model, 0.1)
+    first, begin = tokenizer().vocab_size, tokenizer().control_ids["<|image_begin|>"]
+    monkeypatch.setattr(decoding, "SLOTS", 8)
+    monkeypatch.setattr(decoding, "PREFILL_CHUNK", 3)
+    compiled = decoding.Decoder(model, threads=1, compile=True)
+    plain = decoding.Decoder(model, threads=1, compile=False)
+    assert compiled.compile()
+    prompt = [5, 6, begin, first, first + 1]  # read in two parts, the second of which begins within the picture
+    codes = [*range(first + 2, first + N_CODES), 7, begin, *range(first, first + N_CODES)]
+    ours, theirs = compiled.read(prompt), plain.read(prompt)
+    assert ours is not None
+    assert theirs is not None
+    for token in codes:
+        compiled.step(ours, [token])
+        plain.step(theirs, [token])
+        torch.testing.assert_close(ours.scores, theirs.scores, rtol=1e-4, atol=1e-4)
+    with torch.inference_mode():
+        whole = model.logits(torch.tensor([[*prompt, *codes]]))[0, -1]
+    torch.testing.assert_close(theirs.scores[0], whole, rtol=1e-4, atol=1e-4)

@@ -511,15 +511,19 @@ def test_a_change_keeps_the_pixels_where_codes_stay(maker: Model) -> None:
     shown = scribble(7, (48, 32))  # larger than what is drawn, which is 12 by 8
     before = PIL.Image.open(io.BytesIO(shown.data or b"")).convert("RGB").resize((12, 8), PIL.Image.Resampling.BICUBIC)
     ids = codecs.picture_ids(shown).tolist()
-    same = PIL.Image.open(io.BytesIO(codecs.picture(ids, of=shown)))
-    np.testing.assert_allclose(np.asarray(same, int), np.asarray(before, int), atol=1)
-    assert codecs.picture(ids, of=shown) != codecs.picture(ids)
+    given = codecs.shown(shown)
+    assert list(given.ids) == ids
+
+    def changed(to: list[int]) -> np.ndarray:
+        return np.asarray(PIL.Image.open(io.BytesIO(png_bytes(codecs.pixels(to, of=given)))), int)
+
+    np.testing.assert_allclose(changed(ids), np.asarray(before, int), atol=1)
+    assert not torch.equal(codecs.pixels(ids, of=given), codecs.pixels(ids))
 
     other = [first + (each - first + 1) % n for each in ids]
-    assert codecs.picture(other, of=shown) == codecs.picture(other)
+    torch.testing.assert_close(codecs.pixels(other, of=given), codecs.pixels(other))
 
     one = [*ids[:-1], other[-1]]  # the last code of 2 rows of 3: its neighbours change, the first column does not
-    changed = np.asarray(PIL.Image.open(io.BytesIO(codecs.picture(one, of=shown))), int)
-    np.testing.assert_allclose(changed[:, :2], np.asarray(before, int)[:, :2], atol=1)
+    np.testing.assert_allclose(changed(one)[:, :2], np.asarray(before, int)[:, :2], atol=1)
     drawn = np.asarray(PIL.Image.open(io.BytesIO(codecs.picture(one))), int)
-    np.testing.assert_allclose(changed[-2:, -2:], drawn[-2:, -2:], atol=1)
+    np.testing.assert_allclose(changed(one)[-2:, -2:], drawn[-2:, -2:], atol=1)

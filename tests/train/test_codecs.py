@@ -308,3 +308,6 @@ def test_a_model_that_draws_may_be_told_the_places_of_codes_later(recipe: WRITE,
     assert added == {f"decoder.embeddings.code_places.{part}.weight" for part in ("row", "column")}
     for name, weight in old.model.state_dict().items():
         torch.testing.assert_close(state[name], weight)
+    ids = torch.tensor([[3, *old.config.image_codec.ids[:4], 5]])  # type: ignore[union-attr]
+    with torch.no_grad():
+        torch.testing.assert_close(new.model.eval().logits(ids), old.model.eval().logits(ids))

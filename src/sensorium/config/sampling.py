@@ -17,7 +17,8 @@ class SamplingConfig(Config):
     off; it takes two replies' work): see `sampler.guided`.
 
     Codes of pictures and of speech have temperatures and `top_p` of their own, as the likeliest code at every place is
-    seldom a picture of anything, and `image_guidance` makes pictures keep to what was asked (Ho & Salimans 2022,
+    seldom a picture of anything (where a picture is asked for, its sketch is chosen as it is, without penalties, bias
+    and stop strings), and `image_guidance` makes pictures keep to what was asked (Ho & Salimans 2022,
     arXiv:2207.12598; 0 is off, and it takes twice the work).
     """
 

@@ -16,7 +16,7 @@ from sensorium.data.resumable import Resumable
 from sensorium.data.rows import RowMaker
 from sensorium.data.spec import DatasetSpec
 from sensorium.errors import DataError
-from sensorium.messages import Image
+from sensorium.messages import Image, Text
 from sensorium.nn.media import Media
 from sensorium.processing.media import media_of
 from sensorium.processing.processor import Processor
@@ -123,12 +123,14 @@ class _Maker(RowMaker[_Reader, _Asked, PromptBatch]):
         if isinstance(record.content, str):
             raise DataError("plain text asks for no picture: it needs a conversation that a picture answers")
         *asked, answer = record.content
-        if answer.role != "assistant" or len(answer.parts) != 1 or not isinstance(answer.parts[0], Image) or not asked:
+        pictures = [part for part in answer.parts if isinstance(part, Image)]
+        sketched = all(isinstance(part, Text | Image) for part in answer.parts)  # whose words painting passes over
+        if answer.role != "assistant" or len(pictures) != 1 or not sketched or not asked:
             raise DataError("the conversation must end in a turn of the assistant's that is one picture")
         prompt = reader.processor.encode_messages(asked, add_generation_prompt=True)
         if len(prompt) > self._time:
             return []
-        return [_Asked(prompt, reader.media.pixels(answer.parts[0]))]
+        return [_Asked(prompt, reader.media.pixels(pictures[0]))]
 
     def batch(self, rows: Sequence[_Asked]) -> PromptBatch:
         """Rows as a batch."""

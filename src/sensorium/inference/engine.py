@@ -79,7 +79,7 @@ class Engine:
             cancel: once set, every reply ends at its next token with `cancelled`.
             constraint: which words are allowed next.
             making: whether the reply is words, pictures or speech.
-            wordless: the prompt without the user's words, and its media, which `sampling.image_guidance` leans away
+            wordless: the prompt without its words, and its media, which `sampling.image_guidance` leans away
                 from; none leaves pictures unguided.
 
         Yields:
@@ -118,7 +118,7 @@ class Engine:
                 vocabulary,
                 Grammar(vocabulary, making, limit=limit),
                 samplers(sampling, vocabulary, prompt=token_ids, index=index, constraint=constraint),
-                TextStream(processor.tokenizer, sampling.stop, after=token_ids),
+                TextStream(processor.tokenizer, () if making.reply == "image" else sampling.stop, after=token_ids),
                 Studio.of(processor.codecs, making),
                 sampling,
                 stop_ids=stop_ids,

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from sensorium.config import CodeRange, ModelConfig
 from sensorium.errors import RequestError
-from sensorium.messages import Image
 from sensorium.processing.codes import Codecs
 from sensorium.processing.tokenizer import Tokenizer
 
@@ -32,7 +31,7 @@ class Making:
             then aloud), or as the model sees fit.
         pictures: how many, where the reply is a picture.
         reference: tokens of the last picture of the conversation, which the next one goes by.
-        shown: that picture: where codes stay, so do its pixels.
+        pixels: of that picture, (3, height, width) within -1..1: they stay where its codes do.
         voice: (voice_dim,) who speaks; None is the model's own voice, or says that its codes hold it.
         script: the words to say, clause by clause, as tokens: nothing else is written.
     """
@@ -40,7 +39,7 @@ class Making:
     reply: ReplyKind = "auto"
     pictures: int = 1
     reference: tuple[int, ...] | None = None
-    shown: Image | None = None
+    pixels: Tensor | None = None
     voice: Tensor | None = None
     script: tuple[tuple[int, ...], ...] | None = None
 
@@ -81,9 +80,11 @@ class Vocabulary:
         """Whether the model writes pictures or speech at all."""
         return bool(self._frames)
 
-    def is_word(self, token: int) -> bool:
-        """Whether a token is part of words: neither a code nor the frame of some."""
-        return token < self.n_words and token not in self._frames
+    def is_drawn(self, token: int) -> bool:
+        """Whether a token is part of a picture: one of its codes, or of what frames them."""
+        if self.picture is None:
+            return False
+        return token in self.picture.ids or token in (self.picture_begin, self.picture_end)
 
     def forbidden(self, *, but: Iterable[int] = ()) -> Tensor | None:
         """(n_words,) true for the frames of pictures and speech, but some; None where there are no frames."""
@@ -129,7 +130,7 @@ class Grammar:
     @property
     def sketches(self) -> bool:
         """Whether the words at hand are those that a picture is drawn by."""
-        return self.state == "words" and self._making.reply == "image"
+        return self.state == "words" and self._making.reply == "image" and not self.finished
 
     @property
     def forced(self) -> int | None:
@@ -238,8 +239,8 @@ class Grammar:
         self._queue = [] if clause is None else [*clause, self._vocabulary.speech_begin]
 
     def _leading_to(self, begin: int, words: Tensor) -> Tensor:
-        """Scores of words that do not end before what they lead to: where they would end, it begins."""
-        stops, words = self._vocabulary.stop_ids, words.clone()
+        """Scores of words, changed in place, that do not end before what they lead to: there it begins."""
+        stops = self._vocabulary.stop_ids
         words[begin] = torch.cat((words[stops], words[begin : begin + 1])).logsumexp(0)
         words[stops] = -math.inf
         return words

@@ -14,8 +14,8 @@ from sensorium.inference.decoding import Rows
 from sensorium.inference.grammar import Grammar, Making, State, Vocabulary
 from sensorium.inference.sampler import Constraint, Sampler, guided, raw_logprobs
 from sensorium.inference.text import TextStream
-from sensorium.messages import AudioDelta, Delta, Done, FinishReason, Image, ImageDelta, TextDelta
-from sensorium.processing.codes import Codecs, pcm16
+from sensorium.messages import AudioDelta, Delta, Done, FinishReason, ImageDelta, TextDelta
+from sensorium.processing.codes import Codecs, Shown, pcm16, png_bytes
 
 Samplers: TypeAlias = dict[State | Literal["sketch"], Sampler]
 
@@ -30,7 +30,7 @@ def samplers(
 ) -> Samplers:
     """One for words, and where the model makes them for pictures and speech, which no penalty of words touches.
 
-    The words of a sketch are chosen as its picture is: one request may be drawn in many ways.
+    Where a picture is asked for, the words of its sketch are chosen as it is: one request may be drawn in many ways.
 
     Raises:
         RequestError: a biased token lies outside the vocabulary.
@@ -58,7 +58,7 @@ class Studio:
 
     codecs: Codecs
     stream: AnyStream | None
-    shown: Image | None = None  # the last picture, which the next one changes
+    before: Shown | None = None  # the last picture, which the next one changes
 
     @classmethod
     def of(cls, codecs: Codecs | None, making: Making) -> Studio | None:
@@ -68,20 +68,22 @@ class Studio:
         """
         if codecs is None:
             return None
-        voice = making.voice
+        voice, before = making.voice, None
+        if making.reference is not None and making.pixels is not None:
+            before = Shown(making.reference, making.pixels)
         if codecs.speech is None:
-            return cls(codecs, None, making.shown)
+            return cls(codecs, None, before)
         if voice is None and codecs.speech.config.takes_voice:
             if not codecs.speech.config.voices:
-                return cls(codecs, None, making.shown)
+                return cls(codecs, None, before)
             voice = codecs.voice()
-        return cls(codecs, stream_of(codecs.speech, voice), making.shown)
+        return cls(codecs, stream_of(codecs.speech, voice), before)
 
     def picture(self, codes: Sequence[int], index: int) -> ImageDelta:
         """A picture that is all there, as a delta."""
-        png = self.codecs.picture(codes, of=self.shown)
-        self.shown = Image(data=png)
-        return ImageDelta(png, index=index)
+        pixels = self.codecs.pixels(codes, of=self.before)
+        self.before = Shown(tuple(codes), pixels)
+        return ImageDelta(png_bytes(pixels), index=index)
 
     def sound(self, samples: Tensor | None, index: int) -> Iterator[AudioDelta]:
         """Samples as a delta, where there are some."""
@@ -116,8 +118,8 @@ class Reply:
 
     @property
     def wordless_ids(self) -> list[int]:
-        """The tokens of its pictures and speech, without those of its words."""
-        return [token for token in self.token_ids if not self._vocabulary.is_word(token)]
+        """The tokens of its pictures, as in a conversation without words."""
+        return [token for token in self.token_ids if self._vocabulary.is_drawn(token)]
 
     @property
     def draws_freely(self) -> bool:

@@ -46,7 +46,7 @@ class KVCache:
         shape = (batch, config.kv_heads, capacity, config.head_size)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
-        self.run = torch.zeros(batch, dtype=torch.long, device=device)  # codes of a picture that were read last
+        self.codes_in_a_row = torch.zeros(batch, dtype=torch.long, device=device)  # of a picture, up to the last token
 
     @property
     def capacity(self) -> int:
@@ -60,16 +60,16 @@ class KVCache:
 
     def rows(self, index: Tensor) -> Self:
         """A cache of the rows at `index` (any order, repeats allowed)."""
-        other = self._changed(lambda stored: stored[index])
-        other.run = self.run[index]
-        return other
+        return self._changed(lambda stored: stored[index], self.codes_in_a_row[index])
 
     def grown(self, capacity: int) -> Self:
         """A cache of more slots that holds what this one does."""
-        return self._changed(lambda stored: F.pad(stored, (0, 0, 0, capacity - self.capacity)))
+        wider = (0, 0, 0, capacity - self.capacity)
+        return self._changed(lambda stored: F.pad(stored, wider), self.codes_in_a_row.clone())
 
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def _changed(self, change: Callable[[Tensor], Tensor], codes_in_a_row: Tensor) -> Self:
         other = copy(self)
+        other.codes_in_a_row = codes_in_a_row
         other.keys, other.values = [change(keys) for keys in self.keys], [change(values) for values in self.values]
         return other
 

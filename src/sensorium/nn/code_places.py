@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.config import ImageCodes
+from sensorium.nn.init import ZeroTable
 
 
 class CodePlaces(nn.Module):
@@ -15,8 +16,8 @@ class CodePlaces(nn.Module):
         super().__init__()
         self.first, self.stop = config.ids.start, config.ids.stop
         self.rows, self.columns = config.grid
-        self.row = nn.Embedding(self.rows, dim)
-        self.column = nn.Embedding(self.columns, dim)
+        self.row = ZeroTable(self.rows, dim)
+        self.column = ZeroTable(self.columns, dim)
 
     def forward(self, input_ids: Tensor, run: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of a batch, (batch, time, dim), zero where no code of a picture stands; and the new `run`.

@@ -11,6 +11,10 @@ from sensorium.nn.norms import RMSNorm
 _RECTIFIED = 2**0.5  # half of what follows a convolution is cut off (He et al. 2015, arXiv:1502.01852)
 
 
+class ZeroTable(nn.Embedding):
+    """A table that begins at zero: a model that gains it says what it said."""
+
+
 @torch.no_grad()
 def draw_weights(part: nn.Module, generator: torch.Generator | None, *, n_layers: int = 1) -> None:
     """Draw the linear maps, convolutions, recurrences and tables of a part by fan-in; norms and biases start neutral.
@@ -30,6 +34,8 @@ def draw_weights(part: nn.Module, generator: torch.Generator | None, *, n_layers
             _by_fan_in(module.weight, generator, residual_scale if name.endswith(("attention.o", "mlp.down")) else 1.0)
         elif isinstance(module, nn.Conv1d | nn.Conv2d):
             _by_fan_in(module.weight, generator, _RECTIFIED)
+        elif isinstance(module, ZeroTable):
+            nn.init.zeros_(module.weight)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02, generator=generator)
         elif isinstance(module, nn.GRU):

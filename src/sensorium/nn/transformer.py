@@ -96,11 +96,11 @@ class Embeddings(nn.Module):
             flat = hidden_states.flatten(0, 1).index_copy(0, at, features.to(hidden_states.dtype))
             hidden_states = flat.view_as(hidden_states)
         if self.code_places is not None:
-            run = input_ids.new_zeros(len(input_ids)) if cache is None else cache.run
-            places, run = self.code_places(input_ids, run)
+            before = input_ids.new_zeros(len(input_ids)) if cache is None else cache.codes_in_a_row
+            places, after = self.code_places(input_ids, before)
             hidden_states = hidden_states + places
             if cache is not None:
-                cache.run.copy_(run)
+                cache.codes_in_a_row.copy_(after)
         if self.position is not None:
             hidden_states = hidden_states + self.position(positions)
         if self.sinusoidal is not None:
@@ -302,6 +302,8 @@ class Transformer(Stack):
         total = sum(parameter.numel() for parameter in self.parameters())
         if not embeddings:
             tables = [self.embeddings.position, self.embeddings.token_type]
+            places = self.embeddings.code_places
+            tables += [] if places is None else [places.row, places.column]
             tables += [] if self.config.tie_embeddings else [self.embeddings.token]
             total -= sum(table.weight.numel() for table in tables if table is not None)
         return total

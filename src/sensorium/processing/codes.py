@@ -6,6 +6,7 @@ import copy
 import io
 import wave
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self, TypeAlias, TypeVar
 
 import numpy as np
@@ -25,6 +26,14 @@ from sensorium.processing.raw import RawMedia
 Ids: TypeAlias = npt.NDArray[np.int32]
 Samples: TypeAlias = npt.NDArray[np.float32]
 C = TypeVar("C", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture that another one goes by: its codes as tokens, and its pixels, (3, height, width) within -1..1."""
+
+    ids: tuple[int, ...]
+    pixels: Tensor
 
 
 class Codecs:
@@ -51,7 +60,6 @@ class Codecs:
     def __reduce__(self) -> tuple[type[Codecs], tuple[object, ...]]:
         return Codecs, (self.config, self.image, self.speech)
 
-    @torch.inference_mode()
     def picture_ids(self, part: Image) -> Ids:
         """A picture as tokens, row by row: (n_codes,).
 
@@ -59,9 +67,12 @@ class Codecs:
             RequestError: the model has no image codec.
             DataError: the picture cannot be read, or is beyond its limits.
         """
-        codec, first = self._image()
-        pixels = torch.from_numpy(np.ascontiguousarray(self._media.pixels(part)))[None]
-        return _ids(codec.encode(pixels).flatten(), first)
+        return self._read(part)[0]
+
+    def shown(self, part: Image) -> Shown:
+        """A picture that another one may go by. Raises as `picture_ids`."""
+        ids, pixels = self._read(part)
+        return Shown(tuple(ids.tolist()), pixels)
 
     @torch.inference_mode()
     def speech_ids(self, part: Audio) -> Ids:
@@ -74,9 +85,13 @@ class Codecs:
         codec, first = self._speech()
         return _ids(codec.encode(torch.from_numpy(self._media.samples(part))[None])[0], first)
 
+    def picture(self, ids: Sequence[int]) -> bytes:
+        """The PNG file of the tokens of a whole picture. Raises as `pixels`."""
+        return png_bytes(self.pixels(ids))
+
     @torch.inference_mode()
-    def picture(self, ids: Sequence[int], *, of: Image | None = None) -> bytes:
-        """The PNG file of the tokens of a whole picture.
+    def pixels(self, ids: Sequence[int], *, of: Shown | None = None) -> Tensor:
+        """The tokens of a whole picture as pixels, (3, height, width) within -1..1.
 
         Args:
             ids: (n_codes,) tokens.
@@ -84,7 +99,6 @@ class Codecs:
 
         Raises:
             RequestError: the model has no image codec, or these are not the codes of one whole picture.
-            DataError: the picture changed cannot be read, or is beyond its limits.
         """
         codec, first = self._image()
         n_codes = codec.config.n_codes
@@ -93,9 +107,8 @@ class Codecs:
         codes = torch.tensor(ids, dtype=torch.int64).view(1, *codec.config.grid) - first
         drawn = codec.decode(codes)
         if of is not None:
-            before = torch.from_numpy(np.ascontiguousarray(self._media.pixels(of)))[None]
-            drawn = _changed(drawn, before, codes != codec.encode(before))
-        return png_bytes(drawn[0])
+            drawn = _changed(drawn, of.pixels[None], codes != torch.tensor(of.ids).view(codes.shape) - first)
+        return drawn[0]
 
     @torch.inference_mode()
     def voice(self, given: str | Audio | None = None) -> Tensor:
@@ -115,6 +128,12 @@ class Codecs:
         if len(samples) < codec.config.sample_rate // 4 or not float(samples.abs().max()) > 1e-4:
             raise RequestError("the recording of the voice is silent, or shorter than a quarter of a second")
         return codec.voice_of(samples[None])[0]
+
+    @torch.inference_mode()
+    def _read(self, part: Image) -> tuple[Ids, Tensor]:
+        codec, first = self._image()
+        pixels = torch.from_numpy(np.ascontiguousarray(self._media.pixels(part)))
+        return _ids(codec.encode(pixels[None]).flatten(), first), pixels
 
     def _image(self) -> tuple[AnyImageCodec, int]:
         if self.image is None:

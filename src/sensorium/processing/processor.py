@@ -263,9 +263,9 @@ class Processor:
 
 
 def wordless(messages: Many[Message]) -> list[Message]:
-    """A conversation without what its user writes and says, and without the sketches of pictures; what is shown stays.
+    """A conversation without what its user writes and says: what he shows stays.
 
-    An answer without a picture stays as it is.
+    So it is with an answer that holds a picture, whose sketch is left out; one without stays as it is.
     """
     return [_without_words(message) for message in messages]
 

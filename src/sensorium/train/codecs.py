@@ -28,7 +28,7 @@ from sensorium.nn.omni import Omni
 from sensorium.processing.processor import Processor
 from sensorium.processing.raw import RawMedia
 from sensorium.train.distributed import summed
-from sensorium.train.optim import trainable
+from sensorium.train.optim import unfrozen
 from sensorium.train.recipe import Stage
 from sensorium.train.seeds import derive
 
@@ -120,7 +120,10 @@ class ImageCodecObjective(_CodecObjective):
         """Six per weight and code, though convolutions run at more places than there are codes."""
         codec = model.image_codec
         assert isinstance(codec, ImageCodec)
-        return 6.0 * _weights(codec) * len(batch.values) * codec.config.n_codes
+        flops = 6.0 * _weights(codec) * codec.config.n_codes
+        if self._stage.perception and model.vision is not None and model.config.vision is not None:
+            flops += 6.0 * _weights(model.vision.encoder) * model.config.vision.encoder.n_features
+        return flops * len(batch.values)
 
 
 class SpeechCodecObjective(_CodecObjective):
@@ -197,7 +200,8 @@ class SpeechCodecObjective(_CodecObjective):
 def _check_eyes(model: Omni, stage: Stage) -> None:
     if model.vision is None:
         raise ConfigError("perception needs a model with eyes (set vision, or perception: 0)")
-    if any(name.startswith("vision.encoder.") for name in trainable(model, stage.freeze)):
+    moving = unfrozen(dict(model.named_parameters()), stage.freeze)
+    if any(name.startswith("vision.encoder.") for name in moving):
         raise ConfigError('perception goes by eyes that stay as they are (freeze "vision.*")')
 
 
@@ -207,11 +211,21 @@ def _seen_apart(model: Omni, drawn: Tensor, true: Tensor) -> Tensor:
     assert model.config.vision is not None
     image, side = model.config.vision.image, model.config.vision.encoder.image_size
     mean, std = (drawn.new_tensor(each).view(3, 1, 1) for each in (image.mean, image.std))
-    both = torch.cat((drawn, true))
-    if both.shape[2:] != (side, side):
-        both = F.interpolate(both, (side, side), mode="bilinear", antialias=True)
-    ours, theirs = model.vision.encoder((both / 2 + 0.5 - mean) / std).chunk(2)
-    return losses.feature_distance(ours, theirs)
+
+    def seen(pixels: Tensor) -> Tensor:
+        if pixels.shape[2:] != (side, side):
+            pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+        features: Tensor = eyes((pixels / 2 + 0.5 - mean) / std)
+        return features
+
+    eyes, learns = model.vision.encoder, model.vision.encoder.training
+    eyes.eval()  # no chance is to come between the two
+    try:
+        with torch.no_grad():
+            wanted = seen(true)
+        return losses.feature_distance(seen(drawn), wanted)
+    finally:
+        eyes.train(learns)
 
 
 def _weights(codec: nn.Module) -> int:

@@ -171,7 +171,7 @@ class Optimizers:
 
 def check_patterns(model: nn.Module, stage: Stage) -> None:
     """Raise the `ConfigError` that `Optimizers` would, without touching the model."""
-    lr_factors(_unfrozen(dict(model.named_parameters()), stage.freeze), stage.lr_scale)
+    lr_factors(unfrozen(dict(model.named_parameters()), stage.freeze), stage.lr_scale)
 
 
 def trainable(model: nn.Module, freeze: Iterable[str]) -> dict[str, nn.Parameter]:
@@ -181,7 +181,7 @@ def trainable(model: nn.Module, freeze: Iterable[str]) -> dict[str, nn.Parameter
         ConfigError: a pattern matches no weight, or nothing is left to train.
     """
     weights = dict(model.named_parameters())
-    moving = _unfrozen(weights, freeze)
+    moving = unfrozen(weights, freeze)
     for name, weight in weights.items():
         weight.requires_grad_(name in moving)
     return moving
@@ -199,7 +199,8 @@ def lr_factors(weights: Mapping[str, Tensor], patterns: Mapping[str, float]) -> 
     return factors
 
 
-def _unfrozen(weights: Mapping[str, nn.Parameter], freeze: Iterable[str]) -> dict[str, nn.Parameter]:
+def unfrozen(weights: Mapping[str, nn.Parameter], freeze: Iterable[str]) -> dict[str, nn.Parameter]:
+    """Names and weights that no pattern freezes. Raises `ConfigError` as `trainable`."""
     frozen = {name for pattern in freeze for name in _matching(pattern, weights, "freeze")}
     if len(frozen) == len(weights):
         raise ConfigError(

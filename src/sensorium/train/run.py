@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from sensorium.errors import CheckpointError, ConfigError, DataError, TrainingError
-from sensorium.hub.folder import save_pretrained
+from sensorium.hub.folder import load_pretrained, save_pretrained
 from sensorium.hub.growing import without_heads
 from sensorium.hub.pretrained import Pretrained, coding
 from sensorium.nn.omni import Omni
@@ -118,8 +118,18 @@ class _Run:
             if not self._done(index):
                 self._stage(index)
         if self.world.is_main:
-            self.folder.publish(self.folder.stage_model(self.recipe, len(self.recipe.stages) - 1))
+            self._publish()
         self.world.wait()
+
+    def _publish(self) -> None:
+        """The model of the last stage as that of the run, without what it only learned by."""
+        source = self.folder.stage_model(self.recipe, len(self.recipe.stages) - 1)
+        if not self.recipe.leave_out:
+            self.folder.publish(source)
+            return
+        lighter = without_heads(load_pretrained(source), self.recipe.leave_out)
+        card = self.recipe.card_text()
+        save_pretrained(lighter, self.folder.model, dtype=getattr(torch, self.recipe.save_dtype), card=card)
 
     def _done(self, index: int) -> bool:
         """Whether a stage has handed on its model, and its budget is still the one it was trained for."""
@@ -224,8 +234,6 @@ class _Run:
                 pretrained.name = self.recipe.name
                 pretrained.sampling = self.recipe.sampling or pretrained.sampling
                 card = self.recipe.card_text()
-                if index == len(self.recipe.stages) - 1 and self.recipe.leave_out:
-                    pretrained = without_heads(pretrained, self.recipe.leave_out)
                 save_pretrained(pretrained, folder, dtype=getattr(torch, self.recipe.save_dtype), card=card)
         self.world.wait()
         return folder

@@ -109,6 +109,7 @@ def test_an_even_voice_says_everything_alike() -> None:
     assert loudness[0] == pytest.approx(loudness[1], rel=0.2)
 
 
+@pytest.mark.usefixtures("world_extra")
 def test_a_take_varies_length_and_loudness_and_a_voice_stays() -> None:
     takes = [speak(SENTENCES["en"], "en", 0, split="train", take=take) for take in range(8)]
     assert len({len(take) for take in takes}) == 8

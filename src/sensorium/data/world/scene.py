@@ -187,7 +187,7 @@ def place_things(
     total = sum(group.count for group in groups) + len(beside)
     for attempt in range(_TRIES):
         sizes = [group.size or _draw_size(rng, total, attempt) for group in groups]
-        things = _try_to_place(rng, groups, sizes, beside, top, attempt / _TRIES, steady)
+        things = _try_to_place(rng, groups, sizes, beside, top, tight=attempt / _TRIES, steady=steady)
         if things is not None:
             return things
     raise ConfigError(f"no room for {total} things without overlap: give fewer, or small ones")

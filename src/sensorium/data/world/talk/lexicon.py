@@ -60,7 +60,7 @@ def size_word(size: str, language: Language) -> str:
 
 
 def texture_word(texture: str, language: Language) -> str:
-    """The texture alone: "striped", "条纹"."""
+    """A texture that is not plain, alone: "striped", "条纹"."""
     return TEXTURES_ZH[texture] if language == "zh" else TEXTURES_EN[texture]
 
 

@@ -5,7 +5,7 @@ A token names one of 64 bins of the picture's width or height. Several boxes sta
 `ground` names all that a picture shows, more fully than `detect`: things with their colours, each handwritten digit,
 and the sky as a whole: `red apple<loc03><loc10><loc20><loc31>; rainy night<loc00><loc00><loc63><loc63>`.
 
-`outline` boxes all things by their kinds.
+`outline` boxes all things by their kinds. A `sketch` says what is to be drawn and where, the sky first.
 
 Facts of `detect`, `ground` and `outline`: `boxes` (a list of [name, x0, y0, x1, y1] in 0..1),
 `answer`. Of `point`: `kind`, `point` ([x, y]), `box` ([x0, y0, x1, y1]), `answer`.
@@ -122,7 +122,7 @@ def boxes_phrase(things: Sequence[Thing], language: Language) -> str:
 def sketch(scene: Scene, language: Language) -> str:
     """What is to be drawn and where: the sky, what things stand on, and each thing from left to right with its box.
 
-    "rainy night, meadow: striped red boat<loc03><loc30><loc20><loc51> pink dog<loc40><loc31><loc60><loc48>".
+    "rainy night, meadow: red boat<loc03><loc30><loc20><loc51> pink dog<loc40><loc31><loc60><loc48>".
     """
     ground = lexicon.background_word(scene.background, language)
     if scene.weather is not None and scene.time is not None:

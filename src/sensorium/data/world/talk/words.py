@@ -32,8 +32,8 @@ COLOURS_ZH = {
     "brown": "棕色",
 }
 SIZES_ZH = {"small": "小", "large": "大"}
-TEXTURES_EN = {"plain": "plain", "striped": "striped", "dotted": "spotted"}
-TEXTURES_ZH = {"plain": "纯色", "striped": "条纹", "dotted": "圆点"}
+TEXTURES_EN = {"striped": "striped", "dotted": "spotted"}
+TEXTURES_ZH = {"striped": "条纹", "dotted": "圆点"}
 BACKGROUNDS_ZH = {
     "white": "白纸",
     "cream": "米色纸",
