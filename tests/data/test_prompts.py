@@ -119,8 +119,9 @@ def test_a_conversation_that_ends_in_no_single_picture_is_corrupt(
 
 
 def test_pictures_of_the_world_come_without_their_sketches(processor: Processor) -> None:
-    world = DatasetSpec.model_validate({"world": {"kinds": ["edit", "vary"], "size": 16}, "split": "train", "max_bad": 0})
-    batch = next(stream(world, processor, time=200, rows=3))
+    world = {"kinds": ["edit", "vary"], "size": 16}
+    spec = DatasetSpec.model_validate({"world": world, "split": "train", "max_bad": 0})
+    batch = next(stream(spec, processor, time=200, rows=3))
     assert batch.pixels.shape == (3, 3, 8, 8)
     assert len(set(batch.lengths.tolist())) > 1
 
