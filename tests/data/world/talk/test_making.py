@@ -36,7 +36,9 @@ def test_a_sketch_names_every_thing_where_it_will_stand_and_the_sky(language):
     for talk in drawn("caption", language):
         (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
         sketch = places.sketch(scene, language)
-        named, things = boxes_in(sketch), sorted(scene.things, key=lambda thing: thing.box)
+        named = boxes_in(sketch)
+        order = [pair[1:] for pair in lexicon.contents(scene)]
+        things = sorted(scene.things, key=lambda thing: (order.index((thing.colour, thing.kind)), thing.box))
         assert [box for _, box in named] == [bins(thing.box) for thing in things]
         for (name, _), thing in zip(named, things, strict=True):
             assert name.endswith(lexicon.coloured(thing.colour, thing.kind, language))

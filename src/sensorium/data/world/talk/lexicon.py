@@ -133,8 +133,13 @@ def added(things: Iterable[Counted]) -> list[Counted]:
     counts: Counter[tuple[str, str]] = Counter()
     for count, colour, kind in things:
         counts[colour, kind] += count
-    order = sorted(counts, key=lambda pair: (_KIND_ORDER[pair[1]], _COLOUR_ORDER[pair[0]]))
+    order = sorted(counts, key=lambda pair: rank(*pair))
     return [(counts[pair], *pair) for pair in order]
+
+
+def rank(colour: str, kind: str) -> int:
+    """Where a colour and kind come among others that are named together, the first lowest."""
+    return _KIND_ORDER[kind] * len(_COLOUR_ORDER) + _COLOUR_ORDER[colour]
 
 
 def things_phrase(things: Iterable[Counted], language: Language) -> str:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from sensorium.data.world.render import digit_boxes
-from sensorium.data.world.scene import Scene, Thing
+from sensorium.data.world.scene import Box, Scene, Thing
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.questions import absent_pair, single_things
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown
@@ -120,16 +120,21 @@ def boxes_phrase(things: Sequence[Thing], language: Language) -> str:
 
 
 def sketch(scene: Scene, language: Language) -> str:
-    """What is to be drawn and where: the sky, what things stand on, and each thing from left to right with its box.
+    """What is to be drawn and where: the sky, what things stand on, and each thing with its box.
 
+    Things come as a caption names them, so that requests are followed word by word; equal ones from left to right.
     "rainy night, meadow: red boat<loc03><loc30><loc20><loc51> pink dog<loc40><loc31><loc60><loc48>".
     """
     ground = lexicon.background_word(scene.background, language)
     if scene.weather is not None and scene.time is not None:
         ground = _BESIDE[language].join((lexicon.sky_phrase(scene.weather, scene.time, language), ground))
-    things = [thing_sketch(thing, language) for thing in sorted(scene.things, key=lambda thing: thing.box)]
+    things = [thing_sketch(thing, language) for thing in sorted(scene.things, key=_as_named)]
     between = " " if language == "en" else ""
     return ground + (_WITH[language] + between + between.join(things) if things else "")
+
+
+def _as_named(thing: Thing) -> tuple[int, Box]:
+    return lexicon.rank(thing.colour, thing.kind), thing.box
 
 
 def thing_sketch(thing: Thing, language: Language, *, gone: bool = False) -> str:
