@@ -42,8 +42,8 @@ def test_a_sketch_names_every_thing_where_it_will_stand_and_the_sky(language):
         assert [box for _, box in named] == [bins(thing.box) for thing in things]
         for (name, _), thing in zip(named, things, strict=True):
             assert name.endswith(lexicon.coloured(thing.colour, thing.kind, language))
-            word = lexicon.texture_word(thing.texture, language)
-            assert (word in name) == (thing.texture != "plain")
+            for texture in ("striped", "dotted"):
+                assert (lexicon.texture_word(texture, language) in name) == (thing.texture == texture)
             textured.add(thing.texture)
         assert lexicon.background_word(scene.background, language) in sketch
         sky = {name for name in lexicon.attributes(sketch, language) if ":" in name}
