@@ -378,12 +378,13 @@ class Model:
             raise RequestError(f"reply = {reply!r}{nearest(str(reply), get_args(ReplyKind))}")
         codecs = self.processor.codecs
         last: Shown | None = None
+        shown = [part for message in conversation for part in message.parts if isinstance(part, Image)]
         if reply in ("auto", "image") and codecs is not None and codecs.image is not None:
-            shown = [part for message in conversation for part in message.parts if isinstance(part, Image)]
             last = codecs.shown(shown[-1]) if shown else None
         spoken = None if reply in ("text", "image") and voice is None else self._voice(voice)
         if last is None:
-            return Making(reply, pictures, voice=spoken)
+            points = bool(shown) or reply in ("auto", "image")
+            return Making(reply, pictures, voice=spoken, points=points)
         return Making(reply, pictures, reference=last.ids, pixels=last.pixels, voice=spoken)
 
     def _voice(self, voice: str | Media | None) -> torch.Tensor | None:

@@ -10,13 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import N_CODES, make_model, tokenizer
+from making import N_CODES, make_model, scribble, tokenizer
 from torch import Tensor
 
 from sensorium.api import Model
 from sensorium.errors import RequestError
 from sensorium.inference import grammar as grammar_module
 from sensorium.inference.grammar import WORDS, Grammar, Making, ReplyKind, Vocabulary, script_of
+from sensorium.messages import Message, Text
 
 CONTROLS = tokenizer().control_ids
 IMAGE_BEGIN, IMAGE_END = CONTROLS["<|image_begin|>"], CONTROLS["<|image_end|>"]
@@ -205,6 +206,23 @@ def test_a_sketch_ends_in_its_picture_and_never_takes_its_room(
     assert grammar.finished
     assert pieces[-1] == "picture"
     assert not grammar.sketches
+
+
+def test_places_are_named_only_where_there_is_a_picture_or_will_be() -> None:
+    model = make_model()
+    placed = model.tokenizer.with_locations(8)
+    stops, codecs = model.processor.stop_ids, model.processor.codecs
+    decoder = model.config.decoder.model_copy(update={"vocab_size": model.config.decoder.vocab_size + 8})
+    vocabulary = Vocabulary(model.config.model_copy(update={"decoder": decoder}), placed, stops, codecs)
+    scores = torch.zeros(decoder.vocab_size)
+    for points in (True, False):
+        words = Grammar(vocabulary, Making("text", points=points), limit=9).candidates(scores)
+        assert words[placed.location_ids].isfinite().all() == points
+        assert words[40:50].isfinite().all()
+    talk = [Message.user("Hi.")]
+    assert not model._making(talk, "text", None, 1).points
+    assert model._making(talk, "auto", None, 1).points
+    assert model._making([Message.user([scribble(), Text("Where?")])], "text", None, 1).points
 
 
 def test_a_sketch_without_an_end_is_drawn_in_any_case(vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:

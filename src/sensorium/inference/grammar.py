@@ -34,6 +34,7 @@ class Making:
         pixels: of that picture, (3, height, width) within -1..1: they stay where its codes do.
         voice: (voice_dim,) who speaks; None is the model's own voice, or says that its codes hold it.
         script: the words to say, clause by clause, as tokens: nothing else is written.
+        points: whether places in a picture may be named: there is one, or will be.
     """
 
     reply: ReplyKind = "auto"
@@ -42,6 +43,7 @@ class Making:
     pixels: Tensor | None = None
     voice: Tensor | None = None
     script: tuple[tuple[int, ...], ...] | None = None
+    points: bool = True
 
 
 WORDS = Making("text")
@@ -64,6 +66,7 @@ class Vocabulary:
         self.stop_ids = sorted(index for index in set(stop_ids) if index < self.n_words)
         self.picture = config.image_codec if codecs is not None and codecs.image is not None else None
         self.speech = config.speech_codec if codecs is not None and codecs.speech is not None else None
+        self._places = [index for index in tokenizer.location_ids if index < self.n_words]
         controls = tokenizer.control_ids
         self.n_codes = 0 if self.picture is None else self.picture.n_codes
         self.picture_begin, self.picture_end = _edges(self.picture, controls)
@@ -86,12 +89,17 @@ class Vocabulary:
             return False
         return token in self.picture.ids or token in (self.picture_begin, self.picture_end)
 
-    def forbidden(self, *, but: Iterable[int] = ()) -> Tensor | None:
-        """(n_words,) true for the frames of pictures and speech, but some; None where there are no frames."""
+    def forbidden(self, *, but: Iterable[int] = (), points: bool = True) -> Tensor | None:
+        """(n_words,) true for the frames of pictures and speech, but some; None where there are no frames.
+
+        Without `points` it is true for the tokens of places, too.
+        """
         if not self._frames:
             return None
         mask = torch.zeros(self.n_words, dtype=torch.bool)
         mask[list(self._frames - set(but))] = True
+        if not points:
+            mask[self._places] = True
         return mask
 
     def picture_length(self, *, edits: bool) -> int:
@@ -122,8 +130,11 @@ class Grammar:
         self._words = 0  # tokens of words since the last picture or speech
         self._clauses = iter(making.script or ())
         self._check()
-        self._mask = vocabulary.forbidden(but=self._openings())
-        self._mask_without_room = vocabulary.forbidden(but=set(self._openings()) - {vocabulary.picture_begin})
+        openings = self._openings()
+        self._mask = vocabulary.forbidden(but=openings, points=making.points)
+        self._mask_without_room = vocabulary.forbidden(
+            but=set(openings) - {vocabulary.picture_begin}, points=making.points
+        )
         if making.script is not None:
             self._next_clause()
 
