@@ -22,7 +22,7 @@ N_PICTURES = 150
 def drawn(split: str, index: int) -> tuple[Talk, Scene]:
     rng = np.random.default_rng([41, index])
     talk = make_talk("draw", rng, language=LANGUAGES[index % 2], split=split)
-    (shown,) = talk.turns[-1].parts
+    *_, shown = talk.turns[-1].parts
     assert isinstance(shown, Seen)
     return talk, shown.scene
 
