@@ -144,6 +144,28 @@ def test_what_is_abandoned_leaves_nothing_behind(way: dict[str, Any]) -> None:
     del ahead
 
 
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="processes are not forked here")
+def test_a_process_is_never_forked_in_the_middle_of_a_threads_work() -> None:
+    """A lock that the thread held then, such as of a module that is being imported, would never open there."""
+    lock, begun = threading.Lock(), threading.Event()
+
+    def slow() -> Items:
+        while True:
+            with lock:
+                begun.set()
+                time.sleep(0.05)
+            yield torch.zeros(1), {}
+
+    def quick() -> Items:
+        yield lock.acquire(timeout=5), {}
+
+    beside = Ahead(slow, 1000)
+    begun.wait()
+    found = [next(Ahead(quick, 1, workers=1))[0] for _ in range(5)]
+    beside.close()
+    assert found == [True] * 5
+
+
 def test_a_process_works_on_one_thread_apart() -> None:
     ((process, torch_threads, threads), _) = next(Ahead(telling, 1, workers=1))
     assert process != os.getpid()

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 
+from sensorium.data.forking import standing_still
 from sensorium.data.wire import n_bytes, received, send
 from sensorium.errors import DataError, SensoriumError
 
@@ -25,6 +26,7 @@ Make: TypeAlias = Callable[[], Iterator[tuple[B, State]]]
 
 _MAX_BYTES = 2**28  # what waits to be used, beyond two items
 _POLL_SECONDS = 0.1
+_NO_MORE = object()
 
 
 class Ahead(Iterator[tuple[B, State]], Generic[B]):
@@ -142,7 +144,15 @@ class _Here:
         self._make = make
 
     def items(self) -> Iterator[Any]:
-        return self._make()
+        with standing_still.worker() as at_work:
+            with at_work:
+                made = self._make()
+            while True:
+                with at_work:
+                    item = next(made, _NO_MORE)
+                if item is _NO_MORE:
+                    return
+                yield item
 
     def close(self) -> None:
         """Nothing is left to stop."""
