@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +15,7 @@ T = TypeVar("T")
 B = TypeVar("B")
 
 
-class RowMaker(Generic[E, T, B]):
+class RowMaker(ABC, Generic[E, T, B]):
     """Draws records from a mixture, makes rows of them, and batches of those.
 
     Args:
@@ -25,13 +26,13 @@ class RowMaker(Generic[E, T, B]):
     def __init__(self, mixture: Mixture[E], rows: int) -> None:
         self._mixture, self._rows = mixture, rows
 
+    @abstractmethod
     def made(self, record: Record, encoder: E) -> list[T]:
         """The rows that a record is. Raises `DataError` when it is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batch(self, rows: Sequence[T]) -> B:
         """Rows as a batch."""
-        raise NotImplementedError
 
     def now(self) -> Now:
         """Where it stands."""

@@ -22,6 +22,8 @@ from sensorium.processing.processor import Processor
 def write_huggingface(pretrained: Pretrained, folder: Path, dtype: torch.dtype) -> None:
     """Write configuration, weights and tokenizer into an existing folder, for transformers to load.
 
+    It is the decoder alone: eyes, ears and codecs are left out, and so are the places of a picture's codes.
+
     Raises:
         ConfigError: no family can express the model; the setting in the way is named.
         CheckpointError: a weight overflows `dtype`.

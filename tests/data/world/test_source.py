@@ -100,8 +100,7 @@ def test_the_assistant_has_one_voice_whatever_the_split_and_the_voices() -> None
     for made in (world(), world("validation"), world(kinds=["recite"], voices="judge")):
         said = Spoken("Three cats.", "en", 0, own=True)
         (message,) = made.realise(Talk("speak", "en", (Turn("assistant", (said,)),)))
-        takes = [wav_bytes(speak("Three cats.", "en", 0, split="train", take=take)) for take in _takes(made, 0)]
-        assert message.parts == (Audio(data=takes[0]),)
+        assert message.parts == (Audio(data=wav_bytes(speak("Three cats.", "en", 0, split="train", take=None))),)
     for split in ("train", "validation"):
         for number in range(20):
             pieces = world(split, kinds=["speak"]).talk(number).turns[-1].parts
