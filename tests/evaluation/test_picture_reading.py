@@ -20,11 +20,11 @@ N_PICTURES = 150
 
 
 def drawn(split: str, index: int) -> tuple[Talk, Scene]:
+    """A picture of any style, or, every other time, of the assistant's own."""
     rng = np.random.default_rng([41, index])
-    talk = make_talk("draw", rng, language=LANGUAGES[index % 2], split=split)
-    *_, shown = talk.turns[-1].parts
-    assert isinstance(shown, Seen)
-    return talk, shown.scene
+    talk = make_talk(("caption", "draw")[index % 2], rng, language=LANGUAGES[index // 2 % 2], split=split)
+    *_, scene = (part.scene for turn in talk.turns for part in turn.parts if isinstance(part, Seen))
+    return talk, scene
 
 
 @cache

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sensorium.data.world.hand import in_own_hand
+from sensorium.data.world.hand import in_own_hand, one_more
 from sensorium.data.world.render import render
-from sensorium.data.world.scene import HORIZON, STEADY_SHAPE, Group, combination, draw_scene, place_things
+from sensorium.data.world.scene import HORIZON, STEADY_SHAPE, Group, Scene, apart, combination, draw_scene
 from sensorium.evaluation.picture_reading import picture_score, read_picture
 
 
@@ -40,11 +40,21 @@ def test_things_lie_inside_and_apart(count: int, sky: bool) -> None:
             assert x1 < a0 or a1 < x0 or y1 < b0 or b1 < y0
 
 
-def test_cells_are_left_to_chance_and_nothing_else_is() -> None:
+def test_places_are_left_to_chance_and_nothing_else_is() -> None:
     scene = draw_scene(np.random.default_rng(3), split="train", groups=[Group(2, "red", "apple")])
     drawn = [in_own_hand(scene, np.random.default_rng(seed)) for seed in range(30)]
-    assert len({frozenset(thing.box for thing in each.things) for each in drawn}) == 6  # two of four cells
+    assert len({frozenset(thing.box for thing in each.things) for each in drawn}) == 6  # two of four places
     assert drawn[0] == in_own_hand(scene, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("theme", ["things", "mixed"])
+def test_middles_lie_on_the_corners_of_eight_by_eight_squares(theme: str) -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(60):
+        scene = in_own_hand(draw_scene(rng, split="train", theme=theme), rng)
+        more = one_more(scene, "pink", "cup", rng) or scene
+        for thing in more.things:
+            assert np.allclose(np.array(thing.centre) * 8 % 1, 0)
 
 
 def test_a_reader_finds_all_of_it() -> None:
@@ -57,8 +67,27 @@ def test_a_reader_finds_all_of_it() -> None:
     assert np.mean(right) > 0.98
 
 
-def test_steady_things_stand_upright_among_others() -> None:
+def drawn_scenes(rng: np.random.Generator, theme: str) -> list[Scene]:
+    return [draw_scene(rng, split="train", theme=theme) for _ in range(60)]
+
+
+@pytest.mark.parametrize("theme", ["things", "mixed"])
+def test_one_more_is_beside_the_others(theme: str) -> None:
     rng = np.random.default_rng(1)
-    others = place_things(rng, [Group(2, "red", "apple", size="small")])
-    (new,) = place_things(rng, [Group(1, "blue", "car", size="small", texture="plain")], beside=others, steady=True)
-    assert (new.rotation, new.shape_seed, new.texture) == (0.0, STEADY_SHAPE, "plain")
+    top = 0.0 if theme == "things" else HORIZON
+    scenes = ((before, one_more(before, "blue", "car", rng)) for before in drawn_scenes(rng, theme))
+    found = [(before, after) for before, after in scenes if after is not None]
+    assert len(found) > 30  # of 60; under a sky there is not always room
+    for before, after in found:
+        *others, new = after.things
+        assert tuple(others) == before.things
+        assert (new.colour, new.kind, new.rotation, new.shape_seed) == ("blue", "car", 0.0, STEADY_SHAPE)
+        assert all(apart(new.box, thing.box) for thing in others)
+        assert new.box[1] > top
+
+
+def test_no_more_where_there_is_no_room() -> None:
+    rng = np.random.default_rng(1)
+    scene = draw_scene(rng, split="train", groups=[Group(1, "red", "ball")])
+    full = replace(scene, things=(replace(scene.things[0], box=(0.02, 0.02, 0.98, 0.98)),))
+    assert one_more(full, "blue", "car", rng) is None

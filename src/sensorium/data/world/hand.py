@@ -1,7 +1,8 @@
 """The assistant's own hand: how it draws what is asked for, where the pictures that it is shown are of every style.
 
-Things are plain, upright, always of the same shape and as large as there is room for, each in the middle of a cell of
-a grid; which cells, and what lies behind, is left to chance. So a small model has one way to learn, and draws it well.
+Things are plain, upright, each kind always of the same shape and of few sizes, and their middles lie on the corners
+of a grid of eight by eight squares; which corners, and what lies behind, is left to chance. A codec with a code for
+each square then writes a thing in one way, wherever it stands, and a small model learns it.
 """
 
 from __future__ import annotations
@@ -12,40 +13,73 @@ from dataclasses import replace
 import numpy as np
 
 from sensorium.data.world import sprites
-from sensorium.data.world.scene import HORIZON, STEADY_SHAPE, Scene, Thing
+from sensorium.data.world.scene import HORIZON, STEADY_SHAPE, Box, Scene, Thing, apart
 
-_LARGE, _SMALL, _CELL = 0.40, 0.26, 0.80  # of the picture's side; and of a cell's, at most
+Middles = tuple[float, ...]
+
+_LARGE, _SMALL, _TINY = 0.40, 0.24, 0.15  # the longer side of a thing, of the picture's
+_CORNERS = 8  # squares along a side
+
+
+def _corners(*numbers: int) -> Middles:
+    return tuple(number / _CORNERS for number in numbers)
+
+
+_INNER = _corners(*range(1, _CORNERS))
+_HALVES, _THIRDS = _corners(2, 6), _corners(1, 4, 7)
 
 
 def in_own_hand(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The same things and sky, drawn as the assistant draws; `rng` chooses which thing stands in which cell."""
+    """The same things and sky, drawn as the assistant draws; `rng` chooses which thing stands where."""
     count = len(scene.things)
     if not count:
         return scene
-    top = HORIZON if scene.weather is not None else 0.0
-    rows, columns = _grid(count, under_sky=scene.weather is not None)
-    side = min(_LARGE if columns < 3 else _SMALL, _CELL * (1 - top) / rows)
-    cells = rng.choice(rows * columns, count, replace=False).tolist()
-    middles = [((cell % columns + 0.5) / columns, top + (cell // columns + 0.5) / rows * (1 - top)) for cell in cells]
+    side, rows, columns = _layout(count, under_sky=scene.weather is not None)
+    cells = rng.choice(len(rows) * len(columns), count, replace=False).tolist()
+    middles = ((columns[cell % len(columns)], rows[cell // len(columns)]) for cell in cells)
     things = (_drawn(thing, side, *middle) for thing, middle in zip(scene.things, middles, strict=True))
     return replace(scene, things=tuple(things))
 
 
-def _grid(count: int, *, under_sky: bool) -> tuple[int, int]:
-    """Rows and columns of cells, enough for so many things."""
+def one_more(scene: Scene, colour: str, kind: str, rng: np.random.Generator) -> Scene | None:
+    """The scene with one more thing, drawn as the assistant draws; None where there is no room for it."""
+    top = HORIZON if scene.weather is not None else 0.0
+    boxes = [_box(kind, _SMALL, column, row) for row in _INNER for column in _INNER]
+    free = [box for box in boxes if box[1] > top and all(apart(box, thing.box) for thing in scene.things)]
+    if not free:
+        return None
+    box = free[int(rng.integers(len(free)))]
+    return replace(scene, things=(*scene.things, Thing(kind, colour, "small", box, 0.0, "plain", STEADY_SHAPE)))
+
+
+def _layout(count: int, *, under_sky: bool) -> tuple[float, Middles, Middles]:
+    """How large so many things are, and the rows and columns that their middles may lie on, enough for all."""
+    if count > (6 if under_sky else 9):
+        return _TINY, _even(math.ceil(count / 5), HORIZON if under_sky else 0.0), _even(5, 0.0)
+    if under_sky and count > 3:
+        return _TINY, _corners(5, 7), _THIRDS
     if under_sky:
-        return (1, 2) if count < 3 else (math.ceil(count / 3), 3)
-    side = math.ceil(math.sqrt(count))
-    return side, side
+        return (_LARGE, _corners(6), _HALVES) if count < 3 else (_SMALL, _corners(6), _THIRDS)
+    if count == 1:
+        return _LARGE, _corners(4), _corners(4)
+    return (_LARGE, _HALVES, _HALVES) if count < 5 else (_SMALL, _THIRDS, _THIRDS)
+
+
+def _even(count: int, start: float) -> Middles:
+    return tuple(start + (index + 0.5) / count * (1 - start) for index in range(count))
 
 
 def _drawn(thing: Thing, side: float, x: float, y: float) -> Thing:
-    width, height = (side * share for share in sprites.proportions(thing.kind, STEADY_SHAPE, 0.0))
     return replace(
         thing,
         size="large" if side == _LARGE else "small",
-        box=(x - width / 2, y - height / 2, x + width / 2, y + height / 2),
+        box=_box(thing.kind, side, x, y),
         rotation=0.0,
         texture="plain",
         shape_seed=STEADY_SHAPE,
     )
+
+
+def _box(kind: str, side: float, x: float, y: float) -> Box:
+    width, height = (side * share for share in sprites.proportions(kind, STEADY_SHAPE, 0.0))
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2

@@ -170,7 +170,6 @@ def place_things(
     *,
     beside: Sequence[Thing] = (),
     top: float = 0.0,
-    steady: bool = False,
 ) -> tuple[Thing, ...]:
     """New things for the groups, overlapping neither each other nor those they stand beside.
 
@@ -179,7 +178,6 @@ def place_things(
         groups: what to place; those that leave their size open become small where large ones would not fit.
         beside: things that are already there; they are not returned.
         top: nothing is placed above this share of the height.
-        steady: things stand upright, and each kind has one shape.
 
     Raises:
         ConfigError: they do not fit.
@@ -187,7 +185,7 @@ def place_things(
     total = sum(group.count for group in groups) + len(beside)
     for attempt in range(_TRIES):
         sizes = [group.size or _draw_size(rng, total, attempt) for group in groups]
-        things = _try_to_place(rng, groups, sizes, beside, top, tight=attempt / _TRIES, steady=steady)
+        things = _try_to_place(rng, groups, sizes, beside, top, tight=attempt / _TRIES)
         if things is not None:
             return things
     raise ConfigError(f"no room for {total} things without overlap: give fewer, or small ones")
@@ -200,7 +198,6 @@ def _try_to_place(
     beside: Sequence[Thing],
     top: float,
     tight: float,
-    steady: bool,
 ) -> tuple[Thing, ...] | None:
     """The things where there was room for all, or None; the tighter (0..1), the smaller and the closer together."""
     boxes = [thing.box for thing in beside]
@@ -209,7 +206,7 @@ def _try_to_place(
     for index in sorted(range(len(groups)), key=lambda index: sizes[index]):
         placed[index] = []
         for _ in range(groups[index].count):
-            thing = _placed(rng, groups[index], sizes[index], boxes, top, tight, steady)
+            thing = _placed(rng, groups[index], sizes[index], boxes, top, tight)
             if thing is None:
                 return None
             boxes.append(thing.box)
@@ -221,10 +218,10 @@ def _try_to_place(
 
 
 def _placed(
-    rng: np.random.Generator, group: Group, size: str, taken: Sequence[Box], top: float, tight: float, steady: bool
+    rng: np.random.Generator, group: Group, size: str, taken: Sequence[Box], top: float, tight: float
 ) -> Thing | None:
-    shape_seed = STEADY_SHAPE if steady else int(rng.integers(sprites.N_SHAPES))
-    rotation = 0.0 if steady else round((2 * rng.random() - 1) * sprites.LEAN[group.kind], 2)
+    shape_seed = int(rng.integers(sprites.N_SHAPES))
+    rotation = round((2 * rng.random() - 1) * sprites.LEAN[group.kind], 2)
     low, high = SIZES[size]
     longer = low + (high - low) * rng.random() * (1 - tight)
     width, height = sprites.proportions(group.kind, shape_seed, rotation)
@@ -242,12 +239,13 @@ def _free_box(
     for x, y in sorted(places) if packed else places:  # from the left when room is scarce
         x0, y0 = _EDGE + x * room_x, _EDGE + top + y * room_y
         box = (x0, y0, x0 + width, y0 + height)
-        if all(_apart(box, other) for other in taken):
+        if all(apart(box, other) for other in taken):
             return box
     return None
 
 
-def _apart(a: Box, b: Box) -> bool:
+def apart(a: Box, b: Box) -> bool:
+    """Whether there is a gap between two boxes, wide enough to tell two things from one."""
     return a[2] + _GAP <= b[0] or b[2] + _GAP <= a[0] or a[3] + _GAP <= b[1] or b[3] + _GAP <= a[1]
 
 

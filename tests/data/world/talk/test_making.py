@@ -14,11 +14,30 @@ def drawn(kind, language, split="train", n=300):
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_what_is_drawn_is_what_was_asked_for(language, split):
     for talk in drawn("draw", language, split):
-        (request,), (_, picture) = (turn.parts for turn in talk.turns)
+        (request,), (_, picture) = (turn.parts for turn in talk.turns[-2:])
         text = request.text if isinstance(request, Spoken) else request
         assert (
             lexicon.attributes(text, language) == lexicon.truth(scene_facts(picture.scene)) == lexicon.truth(talk.facts)
         )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", ["draw", "edit"])
+def test_some_pictures_follow_others_in_one_talk(kind, language):
+    longer = [talk for talk in drawn(kind, language) if len(talk.turns) > 2]
+    assert 15 < len(longer) < 150
+    for talk in longer:
+        (request,), (sketch, picture) = (turn.parts for turn in talk.turns[:2])
+        assert [turn.role for turn in talk.turns] == ["user", "assistant"] * 2
+        assert sketch == places.sketch(picture.scene, language)
+        assert lexicon.attributes(request, language) == lexicon.truth(scene_facts(picture.scene))
+        if kind == "edit":
+            assert scene_facts(picture.scene) == talk.facts["before"]
+
+
+def shown_before(talk):
+    """The last scene that was shown, by either side, before the answer."""
+    return [part.scene for turn in talk.turns[:-1] for part in turn.parts if isinstance(part, Seen)][-1]
 
 
 def bins(box):
@@ -54,7 +73,7 @@ def test_a_sketch_names_every_thing_where_it_will_stand_and_the_sky(language):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_is_drawn_is_what_was_sketched(language):
     for talk in drawn("draw", language, n=100):
-        sketch, picture = talk.turns[1].parts
+        sketch, picture = talk.turns[-1].parts
         assert sketch == places.sketch(picture.scene, language)
 
 
@@ -62,8 +81,8 @@ def test_what_is_drawn_is_what_was_sketched(language):
 def test_the_sketch_of_an_edit_names_what_changes_alone(language):
     gone = "no " if language == "en" else "没有"
     for talk in drawn("edit", language, n=150):
-        (before,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
-        sketch, picture = talk.turns[1].parts
+        before = shown_before(talk)
+        sketch, picture = talk.turns[-1].parts
         left, new = set(before.things) - set(picture.scene.things), set(picture.scene.things) - set(before.things)
         changed = next(iter(new or left), None)
         if changed is None:
@@ -79,8 +98,8 @@ def test_the_sketch_of_an_edit_names_what_changes_alone(language):
 def test_a_variation_shows_the_same_drawn_anew(split):
     moved = 0
     for talk in drawn("vary", "zh", split, n=100):
-        (before,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
-        sketch, picture = talk.turns[1].parts
+        before = shown_before(talk)
+        sketch, picture = talk.turns[-1].parts
         assert scene_facts(before) == scene_facts(picture.scene) == dict(talk.facts)
         assert sketch == places.sketch(picture.scene, "zh")
         assert before.seed != picture.scene.seed
@@ -93,8 +112,8 @@ def test_a_variation_shows_the_same_drawn_anew(split):
 def test_an_edit_changes_what_it_says_and_nothing_else(split):
     sorts = set()
     for talk in drawn("edit", "en", split):
-        (before,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
-        after = talk.turns[1].parts[1].scene
+        before = shown_before(talk)
+        after = talk.turns[-1].parts[1].scene
         assert scene_facts(before) == talk.facts["before"]
         assert scene_facts(after) == {name: talk.facts[name] for name in ("things", "weather", "time")}
         kept = set(before.things) & set(after.things)

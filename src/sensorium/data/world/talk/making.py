@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sensorium.clauses import clauses
-from sensorium.data.world.hand import in_own_hand
-from sensorium.data.world.scene import HORIZON, Group, Scene, draw_seed, place_things
+from sensorium.data.world.hand import in_own_hand, one_more
+from sensorium.data.world.scene import Group, Scene, draw_seed
 from sensorium.data.world.splits import pairs
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.captions import describe, scene_facts
@@ -150,24 +150,39 @@ def draw(setting: Setting) -> Talk:
             break
     scene = in_own_hand(scene, setting.rng)
     asked: Piece = setting.speak(text) if spoken else text
-    turns = (Turn("user", (asked,)), Turn("assistant", (sketch(scene, setting.language), Seen(scene))))
+    earlier: tuple[Turn, ...] = ()
+    if setting.chance(0.1):  # it is not the first picture that is asked for
+        earlier = _asked_and_drawn(setting, in_own_hand(setting.scene("things"), setting.rng))
+    turns = (*earlier, Turn("user", (asked,)), Turn("assistant", (sketch(scene, setting.language), Seen(scene))))
     return Talk("draw", setting.language, turns, scene_facts(scene))
 
 
 def edit(setting: Setting) -> Talk:
-    """A picture, of any style or the assistant's own, a change to make, and the picture after it."""
+    """A picture, of any style or drawn by the assistant, a change to make, and the picture after it."""
     sort = setting.pick(tuple(_EDITS))
+    own = setting.chance(0.6)
     while True:
         before = setting.scene("mixed" if sort == "sky" or setting.chance(0.3) else "things", _few(setting))
-        if setting.chance(0.5):
+        if own:
             before = in_own_hand(before, setting.rng)
         changed = _EDITS[sort](setting, before)
         if changed is not None:
             break
     text, after = changed
-    answer = (_change(before, after, setting.language), Seen(after))
-    turns = (Turn("user", setting.arranged(*shown(before, text))), Turn("assistant", answer))
-    return Talk("edit", setting.language, turns, {"edit": sort, "before": scene_facts(before), **scene_facts(after)})
+    asked: tuple[Turn, ...]
+    if own and setting.chance(0.5):
+        asked = (*_asked_and_drawn(setting, before), Turn("user", (text,)))
+    else:
+        asked = (Turn("user", setting.arranged(*shown(before, text))),)
+    answer = Turn("assistant", (_change(before, after, setting.language), Seen(after)))
+    return Talk(
+        "edit", setting.language, (*asked, answer), {"edit": sort, "before": scene_facts(before), **scene_facts(after)}
+    )
+
+
+def _asked_and_drawn(setting: Setting, scene: Scene) -> tuple[Turn, Turn]:
+    asked = setting.say(DRAW, what=describe(scene, setting.language))
+    return Turn("user", (asked,)), Turn("assistant", (sketch(scene, setting.language), Seen(scene)))
 
 
 def vary(setting: Setting) -> Talk:
@@ -218,14 +233,12 @@ def _remove(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
 
 def _add(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
     (pair,) = setting.pairs(1)
-    crowded = scene.weather is not None and len(scene.things) > 1
-    if crowded or any(thing.kind == pair[1] for thing in scene.things):
+    if any(thing.kind == pair[1] for thing in scene.things):
         return None
-    top = HORIZON if scene.weather else 0.0
-    group = Group(1, *pair, size="small", texture="plain")
-    new = place_things(setting.rng, [group], beside=scene.things, top=top, steady=True)
-    text = setting.say(ADD, what=lexicon.counted(1, *pair, setting.language))
-    return text, replace(scene, things=scene.things + new)
+    after = one_more(scene, *pair, setting.rng)
+    if after is None:
+        return None
+    return setting.say(ADD, what=lexicon.counted(1, *pair, setting.language)), after
 
 
 def _resky(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
