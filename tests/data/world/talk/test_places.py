@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorium.data.world.render import digit_boxes, render
+from sensorium.data.world.scene import STEADY_SHAPE
 from sensorium.data.world.talk import LANGUAGES, Seen, lexicon, make_talk
-from sensorium.data.world.talk.places import BINS, location, read_boxes
+from sensorium.data.world.talk.places import BINS, location, read_boxes, sketch
 from sensorium.evaluation.world_metrics import boxes_found
 
 
@@ -92,6 +93,16 @@ def test_outlines_name_things_by_kind_alone(language):
             thing.kind for thing in sorted(scene.things, key=lambda thing: thing.box)
         ]
         assert boxes_found(talk.answer, talk.facts) == (len(scene.things),) * 3
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_looking_gives_the_sketch_that_would_be_drawn_by(language):
+    own = 0
+    for talk in drawn("look", language, n=100):
+        (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        assert talk.answer == talk.facts["answer"] == sketch(scene, language)
+        own += all(thing.shape_seed == STEADY_SHAPE for thing in scene.things)
+    assert 50 < own < 90
 
 
 def test_digits_stand_within_their_boxes():

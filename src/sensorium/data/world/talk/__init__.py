@@ -10,7 +10,7 @@ from sensorium.data.world.talk.chats import chat
 from sensorium.data.world.talk.fusing import FUSED
 from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa
 from sensorium.data.world.talk.making import draw, edit, recite, speak, vary
-from sensorium.data.world.talk.places import detect, ground, outline, point
+from sensorium.data.world.talk.places import detect, ground, look, outline, point
 from sensorium.data.world.talk.questions import vqa
 from sensorium.data.world.talk.quiz import quiz, shapes
 from sensorium.data.world.talk.refusals import refuse
@@ -33,6 +33,7 @@ KINDS: dict[str, Maker] = {
     "point": point,
     "ground": ground,
     "outline": outline,
+    "look": look,
     "dictation": dictation,
     "spoken_vqa": spoken_vqa,
     "digits": digits,
@@ -51,12 +52,10 @@ KINDS: dict[str, Maker] = {
     "speak": speak,
     "recite": recite,
 }
-# What is talked about when no kinds are named: every sort once, those with answers in words; drills of the eyes apart.
-WRITTEN = tuple(
-    kind
-    for kind in KINDS
-    if not kind.startswith("fuse_") and kind not in ("ground", "outline", "draw", "edit", "vary", "speak", "recite")
-)
+_DRILLS = ("ground", "outline", "look")  # of the eyes
+_MADE = ("draw", "edit", "vary", "speak", "recite")
+# What is talked about when no kinds are named: every sort once, those with answers in words.
+WRITTEN = tuple(kind for kind in KINDS if not kind.startswith("fuse_") and kind not in (*_DRILLS, *_MADE))
 
 
 def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str) -> Talk:

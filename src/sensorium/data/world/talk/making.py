@@ -197,14 +197,14 @@ def vary(setting: Setting) -> Talk:
 
 
 def _change(before: Scene, after: Scene, language: Language) -> str:
-    """A sketch of what is another in the picture after: the thing there is now, the one that is gone, or the sky."""
+    """A sketch of the thing there is now, or of the one that is gone; of all that is there under another sky."""
     for thing in after.things:
         if thing not in before.things:
             return thing_sketch(thing, language)
     for thing in before.things:
         if thing not in after.things:
             return thing_sketch(thing, language, gone=True)
-    return lexicon.sky_phrase(after.weather or "", after.time or "", language)
+    return sketch(after, language)
 
 
 def _few(setting: Setting) -> list[Group]:

@@ -5,7 +5,8 @@ A token names one of 64 bins of the picture's width or height. Several boxes sta
 `ground` names all that a picture shows, more fully than `detect`: things with their colours, each handwritten digit,
 and the sky as a whole: `red apple<loc03><loc10><loc20><loc31>; rainy night<loc00><loc00><loc63><loc63>`.
 
-`outline` boxes all things by their kinds. A `sketch` says what is to be drawn and where, the sky first.
+`outline` boxes all things by their kinds. A `sketch` says what is to be drawn and where, the sky first; in `look` a
+picture is answered with the sketch that it could be drawn by.
 
 Facts of `detect`, `ground` and `outline`: `boxes` (a list of [name, x0, y0, x1, y1] in 0..1),
 `answer`. Of `point`: `kind`, `point` ([x, y]), `box` ([x0, y0, x1, y1]), `answer`.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from sensorium.data.world.hand import in_own_hand
 from sensorium.data.world.render import digit_boxes
 from sensorium.data.world.scene import Box, Scene, Thing
 from sensorium.data.world.talk import lexicon
@@ -97,6 +99,23 @@ GROUND = Phrases(
         "把看到的都框出来并说出名字。",
         "给出每样东西的名字和方框。",
         "说出并定位图里的一切。",
+    ),
+    openings=REQUESTS,
+)
+LOOK = Phrases(
+    en=(
+        "sketch this picture in words.",
+        "say how this picture is laid out.",
+        "write down the layout of this picture.",
+        "give a sketch of this picture in words.",
+        "lay out this picture in words.",
+    ),
+    zh=(
+        "用文字给这张图打草稿。",
+        "说说这张图的布局。",
+        "写下这张图的布局。",
+        "给出这张图的文字草稿。",
+        "用文字描出这张图的布局。",
     ),
     openings=REQUESTS,
 )
@@ -201,6 +220,15 @@ def ground(setting: Setting) -> Talk:
     answer = "; ".join(name + "".join(map(location, box)) for name, box in named)
     facts = {"boxes": [[name, *box] for name, box in named], "answer": answer}
     return setting.talk("ground", setting.arranged(*shown(scene, setting.say(GROUND))), answer, facts)
+
+
+def look(setting: Setting) -> Talk:
+    """A picture, of any style or the assistant's own, and a request for the sketch that would lead to it."""
+    scene = setting.scene(setting.dice.choices(("things", "mixed", "sky"), (0.6, 0.3, 0.1))[0])
+    if setting.chance(0.6):
+        scene = in_own_hand(scene, setting.rng)
+    answer = sketch(scene, setting.language)
+    return setting.talk("look", setting.arranged(*shown(scene, setting.say(LOOK))), answer, {"answer": answer})
 
 
 def outline(setting: Setting) -> Talk:
