@@ -19,7 +19,9 @@ class SamplingConfig(Config):
     Codes of pictures and of speech have temperatures and `top_p` of their own, as the likeliest code at every place is
     seldom a picture of anything (where a picture is asked for, its sketch is chosen as it is, without penalties, bias
     and stop strings), and `image_guidance` makes pictures keep to what was asked (Ho & Salimans 2022,
-    arXiv:2207.12598; 0 is off, and it takes twice the work).
+    arXiv:2207.12598; 0 is off, and it takes twice the work). Where one picture is asked for, `image_candidates` are
+    drawn, and the model looks at them and shows the best: `image_look` are requests, one in each of its languages, that
+    it answers with the sketch of a picture that it sees (see `looking.Looker`; without, there is one candidate).
     """
 
     max_tokens: Positive | None = None
@@ -34,6 +36,8 @@ class SamplingConfig(Config):
     image_temperature: float = Field(default=1.0, ge=0.0, le=100.0)
     image_top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     image_guidance: float = Field(default=0.0, ge=0.0, le=100.0)
+    image_candidates: int = Field(default=1, ge=1, le=32)
+    image_look: tuple[str, ...] = ()
     speech_temperature: float = Field(default=0.7, ge=0.0, le=100.0)
     speech_top_p: float = Field(default=0.9, gt=0.0, le=1.0)
     logit_bias: dict[int, float] = Field(default_factory=dict)
