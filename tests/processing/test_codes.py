@@ -70,6 +70,38 @@ def test_a_picture_is_one_token_for_each_square_row_by_row(codecs: Codecs) -> No
     np.testing.assert_allclose(drawn.transpose(2, 0, 1) / 127.5 - 1, pixels, atol=1 / 255 + 1e-6)
 
 
+def changed(picture: Image, row: int, column: int, by: int) -> Image:
+    """The same picture, one square of 4 × 4 pixels brighter or darker."""
+    assert picture.data is not None
+    pixels = np.asarray(PIL.Image.open(io.BytesIO(picture.data))).astype(int)
+    square = pixels[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+    square[1, 2] = np.clip(square[1, 2] + by, 0, 255)
+    stream = io.BytesIO()
+    PIL.Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
+    return Image(data=stream.getvalue())
+
+
+def test_codes_stay_where_a_picture_does(codecs: Codecs) -> None:
+    spread = 0
+    for seed in range(12):
+        before = scribble(seed)
+        for row, column in ((0, 0), (1, 2)):
+            after = changed(before, row, column, 120 if seed % 2 else -120)
+            old, new, alone = (
+                codecs.picture_ids(before).reshape(2, 3),
+                codecs.picture_ids(after, of=before).reshape(2, 3),
+                codecs.picture_ids(after).reshape(2, 3),
+            )
+            elsewhere = np.ones((2, 3), bool)
+            elsewhere[row, column] = False
+            assert (new[elsewhere] == old[elsewhere]).all()
+            assert new[row, column] == alone[row, column]
+            spread += int((alone != old)[elsewhere].sum())
+        assert (codecs.picture_ids(changed(before, 0, 1, 5), of=before) == codecs.picture_ids(before)).all()
+        assert (codecs.picture_ids(before, of=before) == codecs.picture_ids(before)).all()
+    assert spread > 0  # by itself the picture would have other codes elsewhere, too
+
+
 def test_a_recording_is_one_token_for_each_stretch(codecs: Codecs) -> None:
     ids = codecs.speech_ids(tone(0.5))
     codec = codecs.config.speech_codec

@@ -81,13 +81,11 @@ def _picture(model: Model, example: Example, metric: str, seed: int) -> Made:
     true = _true(example, Image)
     codecs = model.processor.codecs
     assert codecs is not None
-    compared: dict[str, Image] = {
-        "original": true,
-        "codec": Image(data=codecs.picture(codecs.picture_ids(true).tolist())),
-    }
     shown = [part for message in example.context for part in message.parts if isinstance(part, Image)]
-    if shown:
-        compared["unchanged"] = shown[-1]
+    before = shown[-1] if shown else None
+    ids = codecs.picture_ids(true, of=before).tolist()
+    again = codecs.picture(ids, of=None if before is None else codecs.shown(before))
+    compared = {"original": true, "codec": Image(data=again)} | ({} if before is None else {"unchanged": before})
     pixels = pixels_of(drawn)
     scores = picture_score(read_picture(pixels), example.facts)
     part = "right" if metric == "picture_right" else "share"

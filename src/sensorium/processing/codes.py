@@ -28,6 +28,9 @@ Samples: TypeAlias = npt.NDArray[np.float32]
 C = TypeVar("C", bound=nn.Module)
 
 
+_SEEN = 0.1  # how far a pixel, within -1..1, moves before its code is another
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A picture that another one goes by: its codes as tokens, and its pixels, (3, height, width) within -1..1."""
@@ -60,14 +63,26 @@ class Codecs:
     def __reduce__(self) -> tuple[type[Codecs], tuple[object, ...]]:
         return Codecs, (self.config, self.image, self.speech)
 
-    def picture_ids(self, part: Image) -> Ids:
+    def picture_ids(self, part: Image, *, of: Image | None = None) -> Ids:
         """A picture as tokens, row by row: (n_codes,).
+
+        Args:
+            part: the picture.
+            of: the one that it is a change of: its codes stay wherever its pixels do.
 
         Raises:
             RequestError: the model has no image codec.
             DataError: the picture cannot be read, or is beyond its limits.
         """
-        return self._read(part)[0]
+        ids, pixels = self._read(part)
+        if of is None:
+            return ids
+        before, seen = self._read(of)
+        rows, columns = self._image()[0].config.grid
+        unlike = (pixels - seen).abs().amax(0)[None, None]
+        changed = F.adaptive_max_pool2d(unlike, (rows, columns)).flatten().numpy() > _SEEN
+        chosen: Ids = np.where(changed, ids, before)
+        return chosen
 
     def shown(self, part: Image) -> Shown:
         """A picture that another one may go by. Raises as `picture_ids`."""
@@ -85,9 +100,9 @@ class Codecs:
         codec, first = self._speech()
         return _ids(codec.encode(torch.from_numpy(self._media.samples(part))[None])[0], first)
 
-    def picture(self, ids: Sequence[int]) -> bytes:
-        """The PNG file of the tokens of a whole picture. Raises as `pixels`."""
-        return png_bytes(self.pixels(ids))
+    def picture(self, ids: Sequence[int], *, of: Shown | None = None) -> bytes:
+        """The PNG file of the tokens of a whole picture; arguments and errors are those of `pixels`."""
+        return png_bytes(self.pixels(ids, of=of))
 
     @torch.inference_mode()
     def pixels(self, ids: Sequence[int], *, of: Shown | None = None) -> Tensor:

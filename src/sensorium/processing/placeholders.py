@@ -144,7 +144,7 @@ class Placeholders:
         return [
             replace(begin, learned=True),
             *given,
-            Stretch(token, control=True, holds=Codes(codecs.picture_ids(part)), learned=True),
+            Stretch(token, control=True, holds=Codes(codecs.picture_ids(part, of=before)), learned=True),
             Stretch(codec.end, control=True),
         ]
 
