@@ -20,14 +20,12 @@ from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
 from sensorium.inference.engine import Engine, Prompt
 from sensorium.inference.generators import AutoregressiveGenerator, GANGenerator, Generator, GeneratorKind
 from sensorium.inference.grammar import Making, ReplyKind, script_of
-from sensorium.inference.looking import Looker
 from sensorium.messages import Audio, AudioDelta, Delta, Image, Message, Part, Text
 from sensorium.processing.codes import Shown, wav_bytes
 from sensorium.processing.media import Feature, media_of
 from sensorium.processing.processor import Processor, wordless
 from sensorium.processing.tokenizer import Tokenizer
 
-MOST_DRAFTS = 128  # pictures that are drawn side by side
 SAY_ALOUD = "Say: {text}"
 WRITE_DOWN = "Write down what you hear."
 
@@ -153,24 +151,17 @@ class Model:
             for part in message.parts:
                 if not (message.role == "assistant" and self._writes(part)):  # what it made stands there as codes
                     self._check_senses(part)
-        drafts = settings.image_candidates if settings.image_look and reply == "image" and pictures == 1 else 1
-        if drafts * settings.n > MOST_DRAFTS:
-            raise RequestError(
-                f"{settings.n} replies of {drafts} candidates are more than {MOST_DRAFTS} (ask for fewer)"
-            )
         sequence = self.processor.encode_messages(conversation, add_generation_prompt=True)
         media = media_of([sequence.features]) if sequence.features else None
-        deltas = self._engine.stream(
+        return self._engine.stream(
             sequence.token_ids.tolist(),
-            settings.model_copy(update={"n": drafts * settings.n}),
+            settings,
             media=media,
             blind=self._without_pictures(conversation) if settings.guidance else None,
             cancel=cancel,
             making=self._making(conversation, reply, voice, pictures),
             wordless=self._prompt(wordless(conversation)) if settings.image_guidance and reply != "text" else None,
         )
-        looker = Looker(self._engine, self.processor, settings.image_look)
-        return deltas if drafts == 1 else looker.chosen(deltas, conversation, drafts)
 
     def draw(
         self,

@@ -19,9 +19,9 @@ class SamplingConfig(Config):
     Codes of pictures and of speech have temperatures and `top_p` of their own, as the likeliest code at every place is
     seldom a picture of anything (where a picture is asked for, its sketch is chosen as it is, without penalties, bias
     and stop strings), and `image_guidance` makes pictures keep to what was asked (Ho & Salimans 2022,
-    arXiv:2207.12598; 0 is off, and it takes twice the work). Where one picture is asked for, `image_candidates` are
-    drawn, and the model looks at them and shows the best: `image_look` are requests, one in each of its languages, that
-    it answers with the sketch of a picture that it sees (see `looking.Looker`; without, there is one candidate).
+    arXiv:2207.12598; 0 is off, and it takes twice the work). Of each picture, `image_candidates` are drawn; the model
+    looks at them and shows the one in which it sees best what it sketched: `image_look` are requests, one in each of
+    its languages, that it answers with the sketch of a picture (see `drafts.Easel`; without, one is drawn).
     """
 
     max_tokens: Positive | None = None

@@ -36,6 +36,11 @@ class Rows:
         self.cache = self.cache.rows(index)
         self.positions, self.scores = self.positions[index], self.scores[index.cpu()]
 
+    def copies(self, row: int, n: int) -> Rows:
+        """One of them, so many times."""
+        index = torch.full((n,), row, device=self.positions.device)
+        return Rows(self.cache.rows(index), self.positions[index], self.scores[index.cpu()])
+
 
 class Decoder:
     """The model as the engine uses it; holds no state between replies, so that several threads may share it."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sensorium.config import SamplingConfig
 from sensorium.errors import RequestError
 from sensorium.inference.decoding import Decoder
+from sensorium.inference.drafts import Easel
 from sensorium.inference.grammar import WORDS, Grammar, Making, Vocabulary
 from sensorium.inference.reply import Reply, Studio, samplers
 from sensorium.inference.sampler import Constraint, check_token_ids
@@ -128,7 +129,9 @@ class Engine:
             )
             for index in range(sampling.n)
         ]
-        return self._write(token_ids, media, against, wordless, replies, cancel or threading.Event())
+        drafting = processor.codecs is not None and sampling.image_candidates > 1 and sampling.image_look
+        easel = Easel(self._decoder, processor, sampling) if drafting else None
+        return self._write(token_ids, media, against, wordless, replies, easel, cancel or threading.Event())
 
     @property
     def threads(self) -> int:
@@ -212,6 +215,7 @@ class Engine:
         against: tuple[list[int], Media | None] | None,
         wordless: Prompt | None,
         replies: list[Reply],
+        easel: Easel | None,
         cancel: threading.Event,
     ) -> Iterator[Delta]:
         rows = self._decoder.read(token_ids, media, cancel=cancel)
@@ -224,6 +228,8 @@ class Engine:
             for row, reply in enumerate(replies):
                 if wordless is not None and reply.draws_freely and reply.wordless is None:
                     reply.wordless = self._decoder.read([*wordless[0], *reply.wordless_ids], wordless[1], cancel=cancel)
+                if easel is not None and reply.begins_to_draw:
+                    reply.settle(easel.codes(rows, row, reply, cancel) or ())
                 with torch_threads(self.threads):  # not held while the caller has the delta
                     made = list(reply.take(rows.scores[row], None if blind is None else blind.scores[row]))
                 yield from made

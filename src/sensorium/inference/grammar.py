@@ -126,6 +126,7 @@ class Grammar:
         self.finished = False
         self._reference = making.reference
         self._queue: list[int] = []  # tokens that must come, first one first
+        self._settled: list[int] = []  # codes of the picture at hand that are chosen already
         self._pictures, self._taken = 0, 0
         self._words = 0  # tokens of words since the last picture or speech
         self._clauses = iter(making.script or ())
@@ -146,8 +147,8 @@ class Grammar:
     @property
     def forced(self) -> int | None:
         """The one token that can come next, None where there is a choice."""
-        if self._queue:
-            return self._queue[0]
+        if self._queue or self._settled:
+            return (self._queue or self._settled)[0]
         if self.state == "words" and self._making.reply == "speech" and self._words >= LONGEST_UNSPOKEN:
             return self._vocabulary.speech_begin
         if self.sketches and (self._words >= LONGEST_SKETCH or self._taken + self._to_draw() >= self._limit):
@@ -204,6 +205,7 @@ class Grammar:
                 self._end_picture()
             elif not queued:
                 self.codes.append(token)
+                self._settled = self._settled[1:]
         elif self.state == "speech":
             if token == vocabulary.speech_end:
                 self.state, self._words = "words", 0
@@ -218,6 +220,10 @@ class Grammar:
             self.state, self.codes = "speech", []
         else:
             self._words += 1
+
+    def settle(self, codes: Sequence[int]) -> None:
+        """Take all codes of the picture that was just begun as chosen."""
+        self._settled = list(codes)
 
     def _ids(self) -> range:
         """Tokens that the next code of a picture or of speech is one of."""

@@ -12,11 +12,12 @@ from sensorium.codecs.streaming import AnyStream, stream_of
 from sensorium.config import SamplingConfig
 from sensorium.inference.decoding import Rows
 from sensorium.inference.grammar import Grammar, Making, State, Vocabulary
-from sensorium.inference.sampler import Constraint, Sampler, guided, raw_logprobs
+from sensorium.inference.sampler import Constraint, Sampler, as_asked, guided, raw_logprobs
 from sensorium.inference.text import TextStream
 from sensorium.messages import AudioDelta, Delta, Done, FinishReason, ImageDelta, TextDelta
 from sensorium.processing.codes import Codecs, Shown, pcm16, png_bytes
 
+_APART = 2**20  # between the seeds of drafts, as replies count up from theirs
 Samplers: TypeAlias = dict[State | Literal["sketch"], Sampler]
 
 
@@ -39,13 +40,17 @@ def samplers(
         "words": Sampler(sampling, vocabulary.n_words, prompt=prompt, index=index, constraint=constraint)
     }
     if vocabulary.picture is not None:
-        settings = _plain(sampling, sampling.image_temperature, sampling.image_top_p)
+        settings = _of_pictures(sampling)
         found["picture"] = Sampler(settings, vocabulary.picture.codebook_size, index=index)
         found["sketch"] = Sampler(settings, vocabulary.n_words, index=index)
     if vocabulary.speech is not None:
         settings = _plain(sampling, sampling.speech_temperature, sampling.speech_top_p)
         found["speech"] = Sampler(settings, len(vocabulary.speech.candidates_at(0)) + 1, index=index)
     return found
+
+
+def _of_pictures(sampling: SamplingConfig) -> SamplingConfig:
+    return _plain(sampling, sampling.image_temperature, sampling.image_top_p)
 
 
 def _plain(sampling: SamplingConfig, temperature: float, top_p: float) -> SamplingConfig:
@@ -78,6 +83,10 @@ class Studio:
                 return cls(codecs, None, before)
             voice = codecs.voice()
         return cls(codecs, stream_of(codecs.speech, voice), before)
+
+    def draft(self, codes: Sequence[int]) -> bytes:
+        """The PNG file of a picture that may yet be another."""
+        return self.codecs.picture(codes, of=self.before)
 
     def picture(self, codes: Sequence[int], index: int) -> ImageDelta:
         """A picture that is all there, as a delta."""
@@ -113,6 +122,8 @@ class Reply:
         self._sampling, self._stop_ids, self._limit = sampling, stop_ids, limit
         self._prompt_tokens, self._index = prompt_tokens, index
         self.token_ids: list[int] = []
+        self._sketch = ""
+        self._drafters: list[Sampler] = []
         self.ended = False
         self.wordless: Rows | None = None  # the same pictures in a conversation without words, while one is drawn
 
@@ -125,6 +136,37 @@ class Reply:
     def draws_freely(self) -> bool:
         """Whether the next token is a code of a picture, to be chosen."""
         return self._grammar.state == "picture" and self._grammar.forced is None
+
+    @property
+    def begins_to_draw(self) -> bool:
+        """Whether that is the first code of one."""
+        return self.draws_freely and not self._grammar.codes
+
+    @property
+    def sketch(self) -> str:
+        """The words since the last picture: what the next one is drawn by."""
+        return self._sketch.strip()
+
+    @property
+    def drafters(self) -> list[Sampler]:
+        """Who chooses the codes of each draft of its pictures."""
+        picture = self._vocabulary.picture
+        assert picture is not None
+        if not self._drafters:
+            settings, apart = _of_pictures(self._sampling), range(self._sampling.image_candidates)
+            self._drafters = [Sampler(settings, picture.codebook_size, index=self._index + n * _APART) for n in apart]
+        return self._drafters
+
+    def draft(self, codes: Sequence[int]) -> bytes:
+        """The PNG file of a picture that it may show."""
+        assert self._studio is not None
+        return self._studio.draft(codes)
+
+    def settle(self, codes: Sequence[int]) -> None:
+        """Take all codes of the picture that begins as chosen; none leaves the choice to be made."""
+        if codes:
+            self.wordless = None
+        self._grammar.settle(codes)
 
     def take(self, scores: Tensor, blind: Tensor | None = None) -> Iterator[Delta]:
         """Choose the next token from scores (vocab_size,); yield what it sets free, and the end if it is one.
@@ -165,10 +207,8 @@ class Reply:
         if grammar.state == "words" and blind is not None:
             candidates = guided(candidates, grammar.candidates(blind), sampling.guidance)
         if grammar.state == "picture" and self.wordless is not None:
-            # Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
-            without = grammar.candidates(self.wordless.scores[0]).float().log_softmax(-1)
-            asked = candidates.float().log_softmax(-1)
-            candidates = asked + sampling.image_guidance * (asked - without)
+            without = grammar.candidates(self.wordless.scores[0])
+            candidates = as_asked(candidates, without, sampling.image_guidance)
         sampler = self._samplers["sketch" if grammar.sketches else grammar.state]
         return grammar.token(sampler.choose(candidates))
 
@@ -181,7 +221,7 @@ class Reply:
         elif state == "words":  # a picture or speech begins: what was held back of the words comes before it
             yield from self._delta(self._text.pause())
         elif studio is not None and state == "picture" and grammar.state == "words":
-            self.wordless = None
+            self.wordless, self._sketch = None, ""
             yield studio.picture(grammar.codes, self._index)
         elif (
             studio is not None and studio.stream is not None and state == "speech" and studio.codecs.speech is not None
@@ -194,4 +234,5 @@ class Reply:
 
     def _delta(self, text: str) -> Iterator[Delta]:
         if text:
+            self._sketch += text
             yield TextDelta(text, self._index, self._text.logprobs())

@@ -144,6 +144,15 @@ def guided(scores: Tensor, blind: Tensor, guidance: float) -> Tensor:
     return leaning.masked_fill(log_p < log_p.max() + math.log(_PLAUSIBLE), -math.inf)
 
 
+def as_asked(scores: Tensor, wordless: Tensor, guidance: float) -> Tensor:
+    """Scores of codes that lean on what was asked for: log p + guidance · (log p - log q), (…, codes) each.
+
+    q is what the model draws where no words ask: classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
+    """
+    log_p, log_q = scores.float().log_softmax(-1), wordless.float().log_softmax(-1)
+    return log_p + guidance * (log_p - log_q)
+
+
 def raw_logprobs(logits: Tensor, token: int, top: int) -> Logprobs:
     """Log-probability (nats) of a token and of the `top` likeliest ones, best first, under the model itself.
 
