@@ -153,6 +153,7 @@ class Model:
                     self._check_senses(part)
         sequence = self.processor.encode_messages(conversation, add_generation_prompt=True)
         media = media_of([sequence.features]) if sequence.features else None
+        leans = settings.image_guidance or settings.image_edit_guidance
         return self._engine.stream(
             sequence.token_ids.tolist(),
             settings,
@@ -160,7 +161,7 @@ class Model:
             blind=self._without_pictures(conversation) if settings.guidance else None,
             cancel=cancel,
             making=self._making(conversation, reply, voice, pictures),
-            wordless=self._prompt(wordless(conversation)) if settings.image_guidance and reply != "text" else None,
+            wordless=self._prompt(wordless(conversation)) if leans and reply != "text" else None,
         )
 
     def draw(

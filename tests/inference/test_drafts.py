@@ -109,7 +109,7 @@ def test_drafts_go_by_the_picture_that_is_changed(maker: Model, drafts: list[lis
     codecs = maker.processor.codecs
     assert codecs is not None
     before = scribble(1)
-    shown = maker.chat([Message.user((before, Text("A red ball.")))], **asked())
+    shown = maker.chat([Message.user((before, Text("A red ball.")))], **asked(image_edit_guidance=0.5))
     assert drawn(shown)[0].data in {codecs.picture(draft, of=codecs.shown(before)) for draft in drafts[0]}
 
 

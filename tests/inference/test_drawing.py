@@ -42,7 +42,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hasty")
 def test_pictures_side_by_side_are_those_of_their_seeds(maker: Model) -> None:
     for settings in ({}, {"image_guidance": 2.0}):
-        asked = {"reply": "image", "pictures": 2, **settings}
+        asked = {"reply": "image", "pictures": 2, "image_edit_guidance": 1.0, **settings}
         together = maker.chat("A ball.", n=3, seed=7, **asked)
         assert isinstance(together, list)
         assert [kinds(reply) for reply in together] == [["image", "image"]] * 3
@@ -76,7 +76,8 @@ def test_a_guided_picture_is_that_of_the_formula(maker: Model, shown: bool) -> N
     given = scribble(3)
     talk = [Message.user([given, Text("A red ball.")] if shown else "A red ball.")]
     likeliest = {"reply": "image", "image_temperature": 0.0}
-    found = [maker.chat(talk, image_guidance=each, **likeliest).parts[0].data for each in (0.0, 1.5, 20.0)]  # type: ignore[union-attr]
+    name, other = ("image_edit_guidance", "image_guidance")[:: 1 if shown else -1]
+    found = [maker.chat(talk, **{name: each, other: 7.0}, **likeliest).parts[0].data for each in (0.0, 1.5, 20.0)]  # type: ignore[union-attr,arg-type]
     assert found == [drawn_by_hand(maker, talk, given if shown else None, each) for each in (0.0, 1.5, 20.0)]
     assert found[0] == maker.chat(talk, **likeliest).parts[0].data  # type: ignore[union-attr]
     assert found[0] != found[2]

@@ -19,7 +19,8 @@ class SamplingConfig(Config):
     Codes of pictures and of speech have temperatures and `top_p` of their own, as the likeliest code at every place is
     seldom a picture of anything (where a picture is asked for, its sketch is chosen as it is, without penalties, bias
     and stop strings), and `image_guidance` makes pictures keep to what was asked (Ho & Salimans 2022,
-    arXiv:2207.12598; 0 is off, and it takes twice the work). Of each picture, `image_candidates` are drawn; the model
+    arXiv:2207.12598; 0 is off, and it takes twice the work), `image_edit_guidance` those that go by an earlier one, of
+    which more is lost the harder a change is pressed. Of each picture, `image_candidates` are drawn; the model
     looks at them and shows the one in which it sees best what it sketched: `image_look` are requests, one in each of
     its languages, that it answers with the sketch of a picture (see `drafts.Easel`; without, one is drawn).
     """
@@ -36,6 +37,7 @@ class SamplingConfig(Config):
     image_temperature: float = Field(default=1.0, ge=0.0, le=100.0)
     image_top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     image_guidance: float = Field(default=0.0, ge=0.0, le=100.0)
+    image_edit_guidance: float = Field(default=0.0, ge=0.0, le=100.0)
     image_candidates: int = Field(default=1, ge=1, le=32)
     image_look: tuple[str, ...] = ()
     speech_temperature: float = Field(default=0.7, ge=0.0, le=100.0)

@@ -69,7 +69,7 @@ class Easel:
         while not cancel.is_set():
             scores = asked.scores[:, ids.start : ids.stop]
             if without is not None:
-                scores = as_asked(scores, without.scores[:, ids.start : ids.stop], self._sampling.image_guidance)
+                scores = as_asked(scores, without.scores[:, ids.start : ids.stop], reply.image_guidance)
             for draft, drafter, each in zip(drafts, drafters, scores, strict=True):
                 draft.append(ids[drafter.choose(each)])
             if len(drafts[0]) == config.image_codec.n_codes:

@@ -145,6 +145,11 @@ class Grammar:
         return self.state == "words" and self._making.reply == "image" and not self.finished
 
     @property
+    def goes_by_another(self) -> bool:
+        """Whether the picture at hand, or the next one, follows one of the conversation."""
+        return self._reference is not None
+
+    @property
     def forced(self) -> int | None:
         """The one token that can come next, None where there is a choice."""
         if self._queue or self._settled:

@@ -133,6 +133,12 @@ class Reply:
         return [token for token in self.token_ids if self._vocabulary.is_drawn(token)]
 
     @property
+    def image_guidance(self) -> float:
+        """How far the picture at hand leans on what was asked."""
+        sampling = self._sampling
+        return sampling.image_edit_guidance if self._grammar.goes_by_another else sampling.image_guidance
+
+    @property
     def draws_freely(self) -> bool:
         """Whether the next token is a code of a picture, to be chosen."""
         return self._grammar.state == "picture" and self._grammar.forced is None
@@ -208,7 +214,7 @@ class Reply:
             candidates = guided(candidates, grammar.candidates(blind), sampling.guidance)
         if grammar.state == "picture" and self.wordless is not None:
             without = grammar.candidates(self.wordless.scores[0])
-            candidates = as_asked(candidates, without, sampling.image_guidance)
+            candidates = as_asked(candidates, without, self.image_guidance)
         sampler = self._samplers["sketch" if grammar.sketches else grammar.state]
         return grammar.token(sampler.choose(candidates))
 
