@@ -14,7 +14,14 @@ from media_parts import hearing, seeing
 from torch import nn
 
 from sensorium.api import Model
-from sensorium.config import ImageCodecConfig, ModelConfig, SamplingConfig, SpeechCodecConfig, TransformerConfig
+from sensorium.config import (
+    FusionConfig,
+    ImageCodecConfig,
+    ModelConfig,
+    SamplingConfig,
+    SpeechCodecConfig,
+    TransformerConfig,
+)
 from sensorium.hub.pretrained import Pretrained, coding
 from sensorium.inference.engine import Engine
 from sensorium.messages import Image
@@ -68,7 +75,7 @@ def shaken(part: nn.Module, scale: float = 0.3, seed: int = 5) -> nn.Module:
 
 
 def make_config(
-    *, eyes: bool = True, ears: bool = True, draws: bool = True, voices: Any = ("anna", "bob")
+    *, eyes: bool = True, ears: bool = True, draws: bool = True, voices: Any = ("anna", "bob"), fusion: str = "feature"
 ) -> ModelConfig:
     """Settings of a model with these parts; without `voices` (None) it does not speak."""
     words, taken = tokenizer().vocab_size, tokenizer().vocab_size
@@ -84,6 +91,7 @@ def make_config(
         decoder=TransformerConfig(vocab_size=taken + words % 2, **decoder),
         vision=seeing() if eyes else None,
         speech=hearing() if ears else None,
+        fusion=FusionConfig.parse({"strategy": fusion}, "fusion"),
         **parts,
     )
 

@@ -84,13 +84,15 @@ def test_the_draft_is_shown_in_which_the_sketch_is_seen_best(maker: Model, draft
     assert len(chosen) > 1
 
 
+@pytest.mark.parametrize("fusion", ["feature", "cross", "decision"])
 @pytest.mark.parametrize("guidance", [0.0, 2.0])
 def test_the_first_draft_is_what_would_be_drawn_without_others(
-    maker: Model, drafts: list[list[list[int]]], guidance: float
+    drafts: list[list[list[int]]], guidance: float, fusion: str
 ) -> None:
+    maker = make_model(fusion=fusion)
     codecs = maker.processor.codecs
     assert codecs is not None
-    for talk in TALKS:
+    for talk in TALKS[:2]:
         drafts.clear()
         shown = maker.chat(talk, **asked(image_guidance=guidance))
         alone = maker.chat(talk, **asked(image_guidance=guidance, image_candidates=1))

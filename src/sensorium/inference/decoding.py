@@ -41,6 +41,13 @@ class Rows:
         index = torch.full((n,), row, device=self.positions.device)
         return Rows(self.cache.rows(index), self.positions[index], self.scores[index.cpu()])
 
+    def beside(self, other: Rows) -> list[Rows]:
+        """These and others as one, to be read in one step; two where their caches hold features of their own."""
+        if type(self.cache) is not KVCache or type(other.cache) is not KVCache:
+            return [self, other]
+        positions, scores = torch.cat((self.positions, other.positions)), torch.cat((self.scores, other.scores))
+        return [Rows(self.cache.beside(other.cache), positions, scores)]
+
 
 class Decoder:
     """The model as the engine uses it; holds no state between replies, so that several threads may share it."""

@@ -63,20 +63,21 @@ class Easel:
         assert config is not None
         assert config.image_codec is not None
         ids, drafters = config.image_codec.ids, reply.drafters
-        asked = rows.copies(row, len(drafters))
-        without = None if reply.wordless is None else reply.wordless.copies(0, len(drafters))
+        n = len(drafters)
+        sides = [rows.copies(row, n)]
+        if reply.wordless is not None:
+            sides = sides[0].beside(reply.wordless.copies(0, n))
         drafts: list[list[int]] = [[] for _ in drafters]
         while not cancel.is_set():
-            scores = asked.scores[:, ids.start : ids.stop]
-            if without is not None:
-                scores = as_asked(scores, without.scores[:, ids.start : ids.stop], reply.image_guidance)
+            scores = torch.cat([side.scores[:, ids.start : ids.stop] for side in sides])
+            if reply.wordless is not None:
+                scores = as_asked(scores[:n], scores[n:], reply.image_guidance)
             for draft, drafter, each in zip(drafts, drafters, scores, strict=True):
                 draft.append(ids[drafter.choose(each)])
             if len(drafts[0]) == config.image_codec.n_codes:
                 return drafts
-            for side in (asked, without):
-                if side is not None:
-                    self._decoder.step(side, [draft[-1] for draft in drafts])
+            for side in sides:
+                self._decoder.step(side, [draft[-1] for draft in drafts] * (len(side.scores) // n))
         return None
 
     def _likelihood(self, conversation: Sequence[Message]) -> float:

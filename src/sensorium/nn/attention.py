@@ -67,6 +67,15 @@ class KVCache:
         wider = (0, 0, 0, capacity - self.capacity)
         return self._changed(lambda stored: F.pad(stored, wider), self.codes_in_a_row.clone())
 
+    def beside(self, other: KVCache) -> KVCache:
+        """A cache of the rows of both, these first."""
+        capacity = max(self.capacity, other.capacity)
+        one, two = self.grown(capacity), other.grown(capacity)
+        one.codes_in_a_row = torch.cat((one.codes_in_a_row, two.codes_in_a_row))
+        one.keys = [torch.cat(pair) for pair in zip(one.keys, two.keys, strict=True)]
+        one.values = [torch.cat(pair) for pair in zip(one.values, two.values, strict=True)]
+        return one
+
     def _changed(self, change: Callable[[Tensor], Tensor], codes_in_a_row: Tensor) -> Self:
         other = copy(self)
         other.codes_in_a_row = codes_in_a_row
