@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from sensorium.data import ahead as ahead_module
+from sensorium.data import forking
 from sensorium.data.ahead import Ahead
 from sensorium.errors import DataError
 
@@ -147,23 +148,62 @@ def test_what_is_abandoned_leaves_nothing_behind(way: dict[str, Any]) -> None:
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="processes are not forked here")
 def test_a_process_is_never_forked_in_the_middle_of_a_threads_work() -> None:
     """A lock that the thread held then, such as of a module that is being imported, would never open there."""
-    lock, begun = threading.Lock(), threading.Event()
+    lock, begun, tried = threading.Lock(), threading.Event(), threading.Event()
 
     def slow() -> Items:
-        while True:
-            with lock:
-                begun.set()
-                time.sleep(0.05)
-            yield torch.zeros(1), {}
+        with lock:
+            begun.set()
+            tried.wait(timeout=10)
+        yield torch.zeros(1), {}
 
     def quick() -> Items:
-        yield lock.acquire(timeout=5), {}
+        yield lock.acquire(timeout=1), {}
 
-    beside = Ahead(slow, 1000)
-    begun.wait()
-    found = [next(Ahead(quick, 1, workers=1))[0] for _ in range(5)]
+    beside = Ahead(slow, 1)
+    assert begun.wait(timeout=10)
+    threading.Timer(0.2, tried.set).start()
+    found = next(Ahead(quick, 1, workers=1))[0]
+    assert tried.is_set()  # the process was not there before the thread had let go
+    assert found is True
     beside.close()
-    assert found == [True] * 5
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="processes are not forked here")
+def test_ctrl_c_while_a_fork_waits_is_passed_on_and_leaves_nothing_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def acquire(self, timeout: float) -> bool:  # noqa: ARG002
+            raise KeyboardInterrupt
+
+    passed_on = []
+    still = forking._StandingStill.__new__(forking._StandingStill)
+    still._guard, still._held = threading.Lock(), []
+    first = threading.RLock()
+    still._at_work = [first, Interrupted()]  # type: ignore[assignment]
+    monkeypatch.setattr(forking._thread, "interrupt_main", lambda: passed_on.append(True))
+    still._hold()
+    assert still._guard.locked()
+    still._release()
+    assert passed_on == [True]
+    assert not still._guard.locked()
+    taken = []
+    other = threading.Thread(target=lambda: taken.append(first.acquire(timeout=5)))
+    other.start()
+    other.join()
+    assert taken == [True]
+
+
+def test_a_fork_waits_for_a_thread_no_longer_than_it_has_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking, "_PATIENCE", 0.05)
+    still = forking._StandingStill.__new__(forking._StandingStill)
+    still._guard, still._held, busy = threading.Lock(), [], threading.RLock()
+    still._at_work = {busy}
+    holder = threading.Thread(target=busy.acquire)
+    holder.start()
+    holder.join()
+    with pytest.warns(RuntimeWarning, match="while a thread works on"):
+        still._hold()
+    still._release()
+    assert not still._guard.locked()
 
 
 def test_a_process_works_on_one_thread_apart() -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from making import make_model, scribble
-from replying import WHOLE, After, belief, ended, kinds
+from replying import WHOLE, belief, ended, kinds
 
 from sensorium.api import Model
-from sensorium.errors import RequestError
+from sensorium.errors import DataError, RequestError
 from sensorium.inference import grammar
 from sensorium.inference.drafts import Easel
 from sensorium.messages import Image, ImageDelta, Message, Text
@@ -53,11 +54,8 @@ def likelihood(model: Model, talk: list[Message], words: str) -> float:
     return float(np.mean(costs))
 
 
-def seen(model: Model, codes: list[int], sketch: str) -> list[float]:
-    """How likely the sketch is, told in each language, of a picture of these codes."""
-    codecs = model.processor.codecs
-    assert codecs is not None
-    picture = Image(data=codecs.picture(codes))
+def seen(model: Model, picture: Image, sketch: str) -> list[float]:
+    """How likely the sketch is, asked for in each language, of a picture."""
     return [likelihood(model, [Message.user((picture, Text(look)))], sketch) for look in LOOK]
 
 
@@ -75,11 +73,10 @@ def test_the_draft_is_shown_in_which_the_sketch_is_seen_best(maker: Model, draft
         assert isinstance(shown, Message)
         (four,) = drafts
         assert len({tuple(draft) for draft in four}) > 2
-        first = seen(maker, four[0], shown.text.strip())
-        language = int(np.argmax(first))  # that of the sketch is told by the first draft
-        worth = [seen(maker, draft, shown.text.strip())[language] for draft in four]
-        best = int(np.argmax(worth))
-        assert drawn(shown) == [Image(data=codecs.picture(four[best]))]
+        pictures, sketch = [Image(data=codecs.picture(draft)) for draft in four], shown.text.strip()
+        language = int(np.argmax(seen(maker, pictures[0], sketch)))  # that of the sketch is told by the first draft
+        best = int(np.argmax([seen(maker, picture, sketch)[language] for picture in pictures]))
+        assert drawn(shown) == [pictures[best]]
         chosen.add(best)
     assert len(chosen) > 1
 
@@ -92,7 +89,7 @@ def test_the_first_draft_is_what_would_be_drawn_without_others(
     maker = make_model(fusion=fusion)
     codecs = maker.processor.codecs
     assert codecs is not None
-    for talk in TALKS[:2]:
+    for talk in (TALKS[0], [Message.user("A ball on the mat. " * 20)]):  # caches of one size, and of two
         drafts.clear()
         shown = maker.chat(talk, **asked(image_guidance=guidance))
         alone = maker.chat(talk, **asked(image_guidance=guidance, image_candidates=1))
@@ -102,17 +99,25 @@ def test_the_first_draft_is_what_would_be_drawn_without_others(
         assert drawn(alone) == [Image(data=codecs.picture(drafts[0][0]))]
 
 
-def test_the_likeliest_drafts_are_all_one(maker: Model, drafts: list[list[list[int]]]) -> None:
-    maker.chat(TALKS[0], **asked(image_temperature=0.0, image_guidance=2.0))
-    assert len({tuple(draft) for draft in drafts[0]}) == 1
-
-
-def test_drafts_go_by_the_picture_that_is_changed(maker: Model, drafts: list[list[list[int]]]) -> None:
+def test_of_drafts_that_change_a_picture_what_would_be_shown_is_looked_at(
+    maker: Model, drafts: list[list[list[int]]]
+) -> None:
     codecs = maker.processor.codecs
     assert codecs is not None
-    before = scribble(1)
-    shown = maker.chat([Message.user((before, Text("A red ball.")))], **asked(image_edit_guidance=0.5))
-    assert drawn(shown)[0].data in {codecs.picture(draft, of=codecs.shown(before)) for draft in drafts[0]}
+    chosen = set()
+    for seed in range(5):
+        drafts.clear()
+        before = scribble(seed)
+        settings = asked(image_edit_guidance=0.5, image_temperature=1.5, seed=seed)
+        shown = maker.chat([Message.user((before, Text("A red ball.")))], **settings)
+        assert isinstance(shown, Message)
+        pictures = [Image(data=codecs.picture(draft, of=codecs.shown(before))) for draft in drafts[0]]
+        sketch = shown.text.strip()
+        language = int(np.argmax(seen(maker, pictures[0], sketch)))
+        best = int(np.argmax([seen(maker, picture, sketch)[language] for picture in pictures]))
+        assert drawn(shown) == [pictures[best]]
+        chosen.add(best)
+    assert len(chosen) > 1
 
 
 def test_each_of_several_pictures_and_replies_has_drafts_of_its_own(
@@ -131,13 +136,26 @@ def test_a_picture_amid_words_is_looked_at_too(maker: Model, drafts: list[list[l
     assert kinds(message).count("image") >= len(drafts) > 0
 
 
-@pytest.mark.parametrize("settings", [{"image_look": ()}, {"image_candidates": 1}, {"reply": "text"}])
-def test_there_is_one_draft_unless_it_is_to_be_looked_at(
+@pytest.mark.parametrize("settings", [{"image_look": ()}, {"image_temperature": 0.0}, {"reply": "text"}])
+def test_there_is_one_draft_unless_several_would_differ_and_are_looked_at(
     maker: Model, drafts: list[list[list[int]]], settings: dict[str, Any]
 ) -> None:
     plain = asked(max_tokens=40) | settings
     assert maker.chat(TALKS[0], **plain) == maker.chat(TALKS[0], **plain | {"image_candidates": 1})
     assert drafts == []
+
+
+def test_a_model_without_eyes_draws_one_draft(drafts: list[list[list[int]]]) -> None:
+    blind = make_model(eyes=False)
+    assert blind.chat(TALKS[0], **asked()) == blind.chat(TALKS[0], **asked(image_candidates=1))
+    assert drafts == []
+    mute = make_model(draws=False)
+    assert mute.chat(TALKS[0], **asked(reply="text", max_tokens=9)) == mute.chat(TALKS[0], seed=9, max_tokens=9)
+
+
+def test_a_request_that_cannot_be_read_is_told_before_anything_is_drawn(maker: Model) -> None:
+    with pytest.raises(DataError):
+        maker.stream(TALKS[0], **asked(image_look=("\ud800",)))
 
 
 def test_without_a_sketch_there_is_nothing_to_look_for(
@@ -148,11 +166,25 @@ def test_without_a_sketch_there_is_nothing_to_look_for(
     assert drafts == []
 
 
-@pytest.mark.parametrize("looks", [0, 3, 10**6])
-def test_what_is_cancelled_ends_with_what_there_is(maker: Model, looks: int) -> None:
-    deltas = list(maker.stream(TALKS[0], cancel=After(looks), **asked(max_tokens=60)))
-    assert ended(deltas).finish_reason == ("cancelled" if looks < 60 else "stop")
-    assert any(isinstance(delta, ImageDelta) for delta in deltas) == (looks > 60)
+@pytest.mark.parametrize("where", ["_drafts", "_likelihood"])
+def test_what_is_cancelled_ends_with_its_words(maker: Model, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    cancel, looks = threading.Event(), []
+    work, likelihood = getattr(Easel, where), Easel._likelihood
+
+    def cancelled(*args: Any) -> Any:
+        cancel.set()
+        return work(*args)
+
+    def counted(*args: Any) -> Any:
+        looks.append(1)
+        return cancelled(*args) if where == "_likelihood" else likelihood(*args)
+
+    monkeypatch.setattr(Easel, where, cancelled)
+    monkeypatch.setattr(Easel, "_likelihood", counted)
+    deltas = list(maker.stream(TALKS[0], cancel=cancel, **asked()))
+    assert ended(deltas).finish_reason == "cancelled"
+    assert not any(isinstance(delta, ImageDelta) for delta in deltas)
+    assert len(looks) == (0 if where == "_drafts" else len(LOOK))  # of the first draft alone
 
 
 def test_odd_numbers_of_drafts_are_refused(maker: Model) -> None:

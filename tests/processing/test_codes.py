@@ -89,7 +89,7 @@ def test_codes_stay_where_a_picture_does(codecs: Codecs) -> None:
             after = changed(before, row, column, 120 if seed % 2 else -120)
             old, new, alone = (
                 codecs.picture_ids(before).reshape(2, 3),
-                codecs.picture_ids(after, of=before).reshape(2, 3),
+                codecs.picture_ids(after, of=codecs.shown(before)).reshape(2, 3),
                 codecs.picture_ids(after).reshape(2, 3),
             )
             elsewhere = np.ones((2, 3), bool)
@@ -97,8 +97,8 @@ def test_codes_stay_where_a_picture_does(codecs: Codecs) -> None:
             assert (new[elsewhere] == old[elsewhere]).all()
             assert new[row, column] == alone[row, column]
             spread += int((alone != old)[elsewhere].sum())
-        assert (codecs.picture_ids(changed(before, 0, 1, 5), of=before) == codecs.picture_ids(before)).all()
-        assert (codecs.picture_ids(before, of=before) == codecs.picture_ids(before)).all()
+        slightly = codecs.picture_ids(changed(before, 0, 1, 5), of=codecs.shown(before))
+        assert (slightly == codecs.picture_ids(before)).all()
     assert spread > 0  # by itself the picture would have other codes elsewhere, too
 
 

@@ -19,10 +19,12 @@ class SamplingConfig(Config):
     Codes of pictures and of speech have temperatures and `top_p` of their own, as the likeliest code at every place is
     seldom a picture of anything (where a picture is asked for, its sketch is chosen as it is, without penalties, bias
     and stop strings), and `image_guidance` makes pictures keep to what was asked (Ho & Salimans 2022,
-    arXiv:2207.12598; 0 is off, and it takes twice the work), `image_edit_guidance` those that go by an earlier one, of
-    which more is lost the harder a change is pressed. Of each picture, `image_candidates` are drawn; the model
-    looks at them and shows the one in which it sees best what it sketched: `image_look` are requests, one in each of
-    its languages, that it answers with the sketch of a picture (see `drafts.Easel`; without, one is drawn).
+    arXiv:2207.12598; 0 is off, and it takes twice the work). Of pictures that go by an earlier one, it may have another
+    strength, `image_edit_guidance`: the harder a change is pressed, the more is lost of what was there.
+
+    With `image_look`, `image_candidates` drafts are drawn of each picture, and the model looks at them and shows the
+    best one: it answers each of these requests (one in each of its languages) with what it would sketch a picture by,
+    and the draft that most likely led to the sketch at hand is the best. See `drafts.Easel`.
     """
 
     max_tokens: Positive | None = None
@@ -37,9 +39,9 @@ class SamplingConfig(Config):
     image_temperature: float = Field(default=1.0, ge=0.0, le=100.0)
     image_top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     image_guidance: float = Field(default=0.0, ge=0.0, le=100.0)
-    image_edit_guidance: float = Field(default=0.0, ge=0.0, le=100.0)
+    image_edit_guidance: float | None = Field(default=None, ge=0.0, le=100.0)
     image_candidates: int = Field(default=1, ge=1, le=32)
-    image_look: tuple[str, ...] = ()
+    image_look: tuple[str, ...] = Field(default=(), max_length=8)
     speech_temperature: float = Field(default=0.7, ge=0.0, le=100.0)
     speech_top_p: float = Field(default=0.9, gt=0.0, le=1.0)
     logit_bias: dict[int, float] = Field(default_factory=dict)

@@ -52,7 +52,7 @@ class Ahead(Iterator[tuple[B, State]], Generic[B]):
         if n == 0 and workers == 0:
             self._made = make()
             return
-        # A process begins here, in the caller's thread, where nothing else holds a lock.
+        # A process begins here, while the threads of others stand still (see `forking`).
         source = _Worker(make, self._waiting, start) if workers else _Here(make)
         self._thread = threading.Thread(target=_fill, args=(source, self._waiting), daemon=True)
         self._thread.start()

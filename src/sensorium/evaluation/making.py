@@ -70,8 +70,8 @@ def make(model: Model, example: Example, kind: str, metric: str, *, seed: int) -
 def _picture(model: Model, example: Example, metric: str, seed: int) -> Made:
     """A picture as asked for, read by classical vision.
 
-    Baselines: `unchanged` is the picture that was to be edited, `codec` the true picture through the model's own codec,
-    `original` the true picture: what the reader makes of that bounds every score.
+    Baselines: `unchanged` is the last picture before, `codec` the true one through the model's own codec (where it
+    changes another, beside what stays of that), `original` the true one: what the reader makes of it bounds all scores.
     """
     answer = model.chat(list(example.context), reply="image", seed=seed, n=1)
     assert isinstance(answer, Message)
@@ -82,10 +82,9 @@ def _picture(model: Model, example: Example, metric: str, seed: int) -> Made:
     codecs = model.processor.codecs
     assert codecs is not None
     shown = [part for message in example.context for part in message.parts if isinstance(part, Image)]
-    before = shown[-1] if shown else None
-    ids = codecs.picture_ids(true, of=before).tolist()
-    again = codecs.picture(ids, of=None if before is None else codecs.shown(before))
-    compared = {"original": true, "codec": Image(data=again)} | ({} if before is None else {"unchanged": before})
+    before = codecs.shown(shown[-1]) if shown else None
+    again = codecs.picture(codecs.picture_ids(true, of=before).tolist(), of=before)
+    compared = {"original": true, "codec": Image(data=again)} | ({"unchanged": shown[-1]} if shown else {})
     pixels = pixels_of(drawn)
     scores = picture_score(read_picture(pixels), example.facts)
     part = "right" if metric == "picture_right" else "share"

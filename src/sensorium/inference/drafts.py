@@ -26,11 +26,24 @@ class Easel:
     Args:
         decoder: draws, and looks.
         processor: of the same model, which has an image codec.
-        sampling: how many drafts, how far they lean on what was asked, and the requests for a sketch.
+        sampling: how many drafts, and the requests for a sketch.
+
+    Raises:
+        DataError: a request cannot be written.
     """
 
     def __init__(self, decoder: Decoder, processor: Processor, sampling: SamplingConfig) -> None:
-        self._decoder, self._processor, self._sampling = decoder, processor, sampling
+        self._decoder, self._processor, self._requests = decoder, processor, sampling.image_look
+        for request in self._requests:
+            processor.encode_messages([Message.user(request)])  # what cannot be read is told before anything is drawn
+
+    @staticmethod
+    def serves(processor: Processor, sampling: SamplingConfig) -> bool:
+        """Whether drafts are asked for, would differ, and can be looked at."""
+        wanted = sampling.image_candidates > 1 and bool(sampling.image_look) and sampling.image_temperature > 0
+        config, codecs = processor.config, processor.codecs
+        sees = config is not None and config.vision is not None and processor.template is not None
+        return wanted and sees and codecs is not None and codecs.image is not None
 
     def codes(self, rows: Rows, row: int, reply: Reply, cancel: threading.Event) -> list[int] | None:
         """The tokens of the picture that a reply is about to draw.
@@ -42,7 +55,7 @@ class Easel:
             cancel: once set, there is nothing more to draw.
 
         Returns:
-            All codes, or None where the reply had better draw without drafts: it made no sketch, or is cancelled.
+            All codes, or None where there is nothing to choose by (no sketch) or for (it is cancelled).
         """
         if not reply.sketch:
             return None
@@ -50,8 +63,10 @@ class Easel:
         if drafts is None:
             return None
         sketch = Message.assistant(reply.sketch)
-        requests, worth = self._sampling.image_look, []
+        requests, worth = self._requests, []
         for draft in drafts:
+            if cancel.is_set():
+                return None
             picture = Image(data=reply.draft(draft))
             found = [self._likelihood([Message.user((picture, Text(request))), sketch]) for request in requests]
             worth.append(max(found))

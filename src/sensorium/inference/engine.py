@@ -129,8 +129,7 @@ class Engine:
             )
             for index in range(sampling.n)
         ]
-        drafting = processor.codecs is not None and sampling.image_candidates > 1 and sampling.image_look
-        easel = Easel(self._decoder, processor, sampling) if drafting else None
+        easel = Easel(self._decoder, processor, sampling) if Easel.serves(processor, sampling) else None
         return self._write(token_ids, media, against, wordless, replies, easel, cancel or threading.Event())
 
     @property
@@ -228,9 +227,9 @@ class Engine:
             for row, reply in enumerate(replies):
                 if wordless is not None and reply.draws_freely and reply.image_guidance and reply.wordless is None:
                     reply.wordless = self._decoder.read([*wordless[0], *reply.wordless_ids], wordless[1], cancel=cancel)
-                if easel is not None and reply.begins_to_draw:
-                    reply.settle(easel.codes(rows, row, reply, cancel) or ())
                 with torch_threads(self.threads):  # not held while the caller has the delta
+                    if easel is not None and reply.begins_to_draw:
+                        reply.settle(easel.codes(rows, row, reply, cancel) or ())
                     made = list(reply.take(rows.scores[row], None if blind is None else blind.scores[row]))
                 yield from made
             going = [row for row, reply in enumerate(replies) if not reply.ended]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -126,7 +127,7 @@ class Grammar:
         self.finished = False
         self._reference = making.reference
         self._queue: list[int] = []  # tokens that must come, first one first
-        self._settled: list[int] = []  # codes of the picture at hand that are chosen already
+        self._settled: deque[int] = deque()  # codes of the picture at hand that are chosen already
         self._pictures, self._taken = 0, 0
         self._words = 0  # tokens of words since the last picture or speech
         self._clauses = iter(making.script or ())
@@ -152,8 +153,10 @@ class Grammar:
     @property
     def forced(self) -> int | None:
         """The one token that can come next, None where there is a choice."""
-        if self._queue or self._settled:
-            return (self._queue or self._settled)[0]
+        if self._queue:
+            return self._queue[0]
+        if self._settled:
+            return self._settled[0]
         if self.state == "words" and self._making.reply == "speech" and self._words >= LONGEST_UNSPOKEN:
             return self._vocabulary.speech_begin
         if self.sketches and (self._words >= LONGEST_SKETCH or self._taken + self._to_draw() >= self._limit):
@@ -210,7 +213,8 @@ class Grammar:
                 self._end_picture()
             elif not queued:
                 self.codes.append(token)
-                self._settled = self._settled[1:]
+                if self._settled:
+                    self._settled.popleft()
         elif self.state == "speech":
             if token == vocabulary.speech_end:
                 self.state, self._words = "words", 0
@@ -228,7 +232,7 @@ class Grammar:
 
     def settle(self, codes: Sequence[int]) -> None:
         """Take all codes of the picture that was just begun as chosen."""
-        self._settled = list(codes)
+        self._settled = deque(codes)
 
     def _ids(self) -> range:
         """Tokens that the next code of a picture or of speech is one of."""

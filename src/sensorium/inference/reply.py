@@ -136,7 +136,9 @@ class Reply:
     def image_guidance(self) -> float:
         """How far the picture at hand leans on what was asked."""
         sampling = self._sampling
-        return sampling.image_edit_guidance if self._grammar.goes_by_another else sampling.image_guidance
+        if sampling.image_edit_guidance is None or not self._grammar.goes_by_another:
+            return sampling.image_guidance
+        return sampling.image_edit_guidance
 
     @property
     def draws_freely(self) -> bool:

@@ -26,9 +26,7 @@ from sensorium.processing.raw import RawMedia
 Ids: TypeAlias = npt.NDArray[np.int32]
 Samples: TypeAlias = npt.NDArray[np.float32]
 C = TypeVar("C", bound=nn.Module)
-
-
-_SEEN = 0.1  # how far a pixel, within -1..1, moves before its code is another
+_CHANGED = 0.1  # how far a pixel, within -1..1, moves before its code is another
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +61,12 @@ class Codecs:
     def __reduce__(self) -> tuple[type[Codecs], tuple[object, ...]]:
         return Codecs, (self.config, self.image, self.speech)
 
-    def picture_ids(self, part: Image, *, of: Image | None = None) -> Ids:
+    def picture_ids(self, part: Image, *, of: Shown | None = None) -> Ids:
         """A picture as tokens, row by row: (n_codes,).
 
         Args:
             part: the picture.
-            of: the one that it is a change of: its codes stay wherever its pixels do.
+            of: the one that it is a change of: its codes stay where all pixels do, but for a twentieth of their range.
 
         Raises:
             RequestError: the model has no image codec.
@@ -77,11 +75,9 @@ class Codecs:
         ids, pixels = self._read(part)
         if of is None:
             return ids
-        before, seen = self._read(of)
-        rows, columns = self._image()[0].config.grid
-        unlike = (pixels - seen).abs().amax(0)[None, None]
-        changed = F.adaptive_max_pool2d(unlike, (rows, columns)).flatten().numpy() > _SEEN
-        chosen: Ids = np.where(changed, ids, before)
+        unlike = (pixels - of.pixels).abs().amax(0)[None, None]
+        changed = F.adaptive_max_pool2d(unlike, self._image()[0].config.grid).flatten().numpy() > _CHANGED
+        chosen: Ids = np.where(changed, ids, np.asarray(of.ids, dtype=ids.dtype))
         return chosen
 
     def shown(self, part: Image) -> Shown:

@@ -140,11 +140,14 @@ class Placeholders:
         codec, token = codecs.config.image_codec, self.tokens["image"]
         assert codec is not None
         begin = Stretch(codec.begin, control=True)
-        given = [] if before is None else [Stretch(token, control=True, holds=Codes(codecs.picture_ids(before))), begin]
+        shown = None if before is None else codecs.shown(before)
+        given = (
+            [] if shown is None else [Stretch(token, control=True, holds=Codes(np.array(shown.ids, np.int32))), begin]
+        )
         return [
             replace(begin, learned=True),
             *given,
-            Stretch(token, control=True, holds=Codes(codecs.picture_ids(part, of=before)), learned=True),
+            Stretch(token, control=True, holds=Codes(codecs.picture_ids(part, of=shown)), learned=True),
             Stretch(codec.end, control=True),
         ]
 

@@ -7,21 +7,21 @@ each square then writes a thing in one way, wherever it stands, and a small mode
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
 
 from sensorium.data.world import sprites
 from sensorium.data.world.scene import HORIZON, STEADY_SHAPE, Box, Scene, Thing, apart
+from sensorium.errors import ConfigError
 
-Middles = tuple[float, ...]
+_Middles = tuple[float, ...]
 
 _LARGE, _SMALL, _TINY = 0.40, 0.24, 0.15  # the longer side of a thing, of the picture's
 _CORNERS = 8  # squares along a side
 
 
-def _corners(*numbers: int) -> Middles:
+def _corners(*numbers: int) -> _Middles:
     return tuple(number / _CORNERS for number in numbers)
 
 
@@ -30,7 +30,11 @@ _HALVES, _THIRDS = _corners(2, 6), _corners(1, 4, 7)
 
 
 def in_own_hand(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The same things and sky, drawn as the assistant draws; `rng` chooses which thing stands where."""
+    """The same things and sky, drawn as the assistant draws; `rng` chooses which thing stands where.
+
+    Raises:
+        ConfigError: more than nine things, or six under a sky.
+    """
     count = len(scene.things)
     if not count:
         return scene
@@ -52,10 +56,11 @@ def one_more(scene: Scene, colour: str, kind: str, rng: np.random.Generator) -> 
     return replace(scene, things=(*scene.things, Thing(kind, colour, "small", box, 0.0, "plain", STEADY_SHAPE)))
 
 
-def _layout(count: int, *, under_sky: bool) -> tuple[float, Middles, Middles]:
+def _layout(count: int, *, under_sky: bool) -> tuple[float, _Middles, _Middles]:
     """How large so many things are, and the rows and columns that their middles may lie on, enough for all."""
-    if count > (6 if under_sky else 9):
-        return _TINY, _even(math.ceil(count / 5), HORIZON if under_sky else 0.0), _even(5, 0.0)
+    most = 6 if under_sky else 9
+    if count > most:
+        raise ConfigError(f"{count} things to draw: there is room for {most}")
     if under_sky and count > 3:
         return _TINY, _corners(5, 7), _THIRDS
     if under_sky:
@@ -63,10 +68,6 @@ def _layout(count: int, *, under_sky: bool) -> tuple[float, Middles, Middles]:
     if count == 1:
         return _LARGE, _corners(4), _corners(4)
     return (_LARGE, _HALVES, _HALVES) if count < 5 else (_SMALL, _THIRDS, _THIRDS)
-
-
-def _even(count: int, start: float) -> Middles:
-    return tuple(start + (index + 0.5) / count * (1 - start) for index in range(count))
 
 
 def _drawn(thing: Thing, side: float, x: float, y: float) -> Thing:

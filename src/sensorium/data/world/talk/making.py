@@ -140,7 +140,7 @@ READ = Phrases(
 
 
 def draw(setting: Setting) -> Talk:
-    """A request, written or spoken, and the picture that it asks for."""
+    """A request, written or spoken, and the picture that it asks for; seldom there was another one before."""
     theme = setting.dice.choices(("things", "mixed", "sky"), (0.6, 0.25, 0.15))[0]
     spoken = setting.chance(0.3)
     while True:
