@@ -1,0 +1,32 @@
+"""The model that ships is the one that its recipe describes, within its limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sensorium.data.world.talk.places import LOOK
+from sensorium.hub.folder import load_pretrained
+from sensorium.hub.resolve import shipped_models
+from sensorium.train.recipe import load_recipe
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def test_the_seedling_ships_as_its_recipe_says() -> None:
+    shipped, recipe = load_pretrained("seedling"), load_recipe(RECIPES / "seedling.yaml")
+    assert shipped.sampling == recipe.sampling
+    has, asked = shipped.config.image_codec, recipe.image_codec
+    assert has is not None
+    assert asked is not None
+    assert has == asked.model_copy(update={"first_id": has.first_id})
+    assert sum(shipped.model.n_parameters().values()) <= 12_000_000
+
+
+def test_it_weighs_at_most_25_megabytes() -> None:
+    assert sum(path.stat().st_size for path in shipped_models()["seedling"].glob("*.safetensors")) <= 25_000_000
+
+
+def test_it_is_asked_to_look_in_words_that_it_was_taught() -> None:
+    english, chinese = load_recipe(RECIPES / "seedling.yaml").sampling.image_look
+    assert english in LOOK.of("en", "train")
+    assert chinese in LOOK.of("zh", "train")
