@@ -119,13 +119,16 @@ def _answer(stream: Iterator[Delta], *, name: str, out: Path | None, as_json: bo
         deltas.append(delta)
         if isinstance(delta, TextDelta) and not as_json:
             print(delta.text, end="", flush=True)
+    worded = any(isinstance(delta, TextDelta) for delta in deltas)
+    if worded and not as_json:
+        print(flush=True)  # before anything is said of files
     files = [] if out is None else write_media(out, deltas)
     if out is not None and not files:
         print(f"sensorium: the answer holds nothing for {out}: it is words alone", file=sys.stderr)
     if out is None and any(isinstance(delta, ImageDelta | AudioDelta) for delta in deltas):
         print("sensorium: the answer also holds a picture or speech (name a file for it with --out)", file=sys.stderr)
     if not as_json:
-        if any(isinstance(delta, TextDelta) for delta in deltas) or not files:
+        if not worded and not files:
             print()
         return
     done = next(delta for delta in reversed(deltas) if isinstance(delta, Done))
