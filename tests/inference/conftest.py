@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import making
 import pytest
 import torch
 
+from sensorium.api import Model
 from sensorium.config import ModelConfig, TransformerConfig
 from sensorium.inference.engine import Engine
 from sensorium.nn.omni import Omni
@@ -30,6 +32,12 @@ def build_model(vocab_size: int, **settings) -> Omni:
             elif name.endswith("bias"):
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.1)
     return model
+
+
+@pytest.fixture(scope="module")
+def maker() -> Model:
+    """One that also sees, hears, draws and speaks."""
+    return making.make_model()
 
 
 @pytest.fixture(scope="session")

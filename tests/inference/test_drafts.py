@@ -20,11 +20,6 @@ LOOK = ("Look.", "看图。")
 TALKS = [[Message.user(text)] for text in ("A ball.", "Draw a red bird.", "画一个球。", "The mat.")]
 
 
-@pytest.fixture(scope="module")
-def maker() -> Model:
-    return make_model()
-
-
 @pytest.fixture
 def drafts(monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
     """All drafts of every picture, as they are drawn."""

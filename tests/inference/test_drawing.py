@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from making import N_CODES, make_model, scribble, tokenizer
+from making import N_CODES, scribble, tokenizer
 from replying import (
     FRAMES,
     IMAGE_BEGIN,
@@ -26,11 +26,6 @@ from sensorium.inference import grammar
 from sensorium.messages import Done, Image, ImageDelta, Message, Text
 from sensorium.processing.codes import Shown, png_bytes
 from sensorium.processing.processor import wordless
-
-
-@pytest.fixture(scope="module")
-def maker() -> Model:
-    return make_model()
 
 
 @pytest.fixture

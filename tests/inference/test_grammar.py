@@ -27,11 +27,6 @@ END = CONTROLS["<|end|>"]
 
 
 @pytest.fixture(scope="module")
-def maker() -> Model:
-    return make_model(eyes=True, ears=True)
-
-
-@pytest.fixture(scope="module")
 def vocabulary(maker: Model) -> Vocabulary:
     return Vocabulary(maker.config, maker.tokenizer, maker.processor.stop_ids, maker.processor.codecs)
 

@@ -40,11 +40,6 @@ from sensorium.processing.media import media_of
 
 
 @pytest.fixture(scope="module")
-def maker() -> Model:
-    return make_model()
-
-
-@pytest.fixture(scope="module")
 def mute() -> Model:
     return make_model(draws=False, voices=None)
 

@@ -1,13 +1,17 @@
-"""Small tokenizers in the forms of published families, with chat templates in the style of each."""
+"""Small tokenizers in the forms of published families, each with its chat template; and a model with codecs."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from making import make_model
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from sensorium.api import Model
+from sensorium.processing import Processor
 from sensorium.processing import Tokenizer as OurTokenizer
+from sensorium.processing.codes import Codecs
 
 TEXTS = [
     "The little girl loved to play outside in the park. One day, she saw a big, red ball!",
@@ -218,3 +222,19 @@ def any_folder(request: pytest.FixtureRequest, published: Callable[[str], Path])
 @pytest.fixture(scope="session")
 def ours() -> OurTokenizer:
     return OurTokenizer.train(TEXTS, 500)
+
+
+@pytest.fixture(scope="module")
+def maker() -> Model:
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def processor(maker: Model) -> Processor:
+    return maker.processor
+
+
+@pytest.fixture(scope="module")
+def codecs(processor: Processor) -> Codecs:
+    assert processor.codecs is not None
+    return processor.codecs
