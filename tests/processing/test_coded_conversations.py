@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import N_CODES, make_config, make_model, scribble, tokenizer
+from making import N_CODES, make_config, make_model, retouched, scribble, tokenizer
 from media_parts import IMAGE, picture, tone
 
 from sensorium.api import Model
@@ -86,6 +86,24 @@ def test_an_edit_goes_by_the_codes_of_what_was_shown_which_are_not_learned(
     assert list(zip(sequence.token_ids.tolist(), sequence.learned.tolist(), strict=True)) == expected
     (feature,) = sequence.features  # what a user shows stays what eyes see
     assert (feature.kind, feature.start, feature.length) == ("image", 3, 4)
+
+
+def test_an_edit_is_learned_as_the_codes_before_but_where_it_changes_something(
+    processor: Processor, codecs: Codecs
+) -> None:
+    spread = 0
+    for seed in range(6):
+        shown = scribble(seed)
+        drawn = retouched(shown, 1, 2, 120)
+        talk = [Message.user([shown, Text("Redder.")]), Message.assistant([drawn])]
+        ids = processor.encode_messages(talk).token_ids
+        assert codecs.config.image_codec is not None
+        before, after = ids[np.isin(ids, codecs.config.image_codec.ids)].reshape(2, N_CODES)
+        alone = codecs.picture_ids(drawn)
+        assert before.tolist() == codecs.picture_ids(shown).tolist()
+        assert after.tolist() == [*before[:-1], alone[-1]]
+        spread += int((alone != before)[:-1].sum())
+    assert spread > 0
 
 
 def test_speech_is_learned_whole_each_clause_behind_its_words(processor: Processor, codecs: Codecs) -> None:

@@ -12,13 +12,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import N_CODES, SAMPLES_PER_CODE, make_config, make_model, scribble, tokenizer
+from making import N_CODES, SAMPLES_PER_CODE, make_config, make_model, retouched, scribble, tokenizer
 from media_parts import picture, tone
 
 from sensorium.api import Model
 from sensorium.config import AugmentConfig, ModelConfig
 from sensorium.errors import ConfigError, DataError, RequestError
-from sensorium.messages import Audio, Image, Message
+from sensorium.messages import Audio, Message
 from sensorium.processing import Processor
 from sensorium.processing.codes import Codecs, pcm16, png_bytes, wav_bytes
 from sensorium.processing.raw import RawMedia
@@ -42,23 +42,12 @@ def test_a_picture_is_one_token_for_each_square_row_by_row(codecs: Codecs) -> No
     np.testing.assert_allclose(drawn.transpose(2, 0, 1) / 127.5 - 1, pixels, atol=1 / 255 + 1e-6)
 
 
-def changed(picture: Image, row: int, column: int, by: int) -> Image:
-    """The same picture, one square of 4 × 4 pixels brighter or darker."""
-    assert picture.data is not None
-    pixels = np.asarray(PIL.Image.open(io.BytesIO(picture.data))).astype(int)
-    square = pixels[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
-    square[1, 2] = np.clip(square[1, 2] + by, 0, 255)
-    stream = io.BytesIO()
-    PIL.Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
-    return Image(data=stream.getvalue())
-
-
 def test_codes_stay_where_a_picture_does(codecs: Codecs) -> None:
     spread = 0
     for seed in range(12):
         before = scribble(seed)
         for row, column in ((0, 0), (1, 2)):
-            after = changed(before, row, column, 120 if seed % 2 else -120)
+            after = retouched(before, row, column, 120 if seed % 2 else -120)
             old, new, alone = (
                 codecs.picture_ids(before).reshape(2, 3),
                 codecs.picture_ids(after, of=codecs.shown(before)).reshape(2, 3),
@@ -69,7 +58,7 @@ def test_codes_stay_where_a_picture_does(codecs: Codecs) -> None:
             assert (new[elsewhere] == old[elsewhere]).all()
             assert new[row, column] == alone[row, column]
             spread += int((alone != old)[elsewhere].sum())
-        slightly = codecs.picture_ids(changed(before, 0, 1, 5), of=codecs.shown(before))
+        slightly = codecs.picture_ids(retouched(before, 0, 1, 5), of=codecs.shown(before))
         assert (slightly == codecs.picture_ids(before)).all()
     assert spread > 0  # by itself the picture would have other codes elsewhere, too
 
