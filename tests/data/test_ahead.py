@@ -278,6 +278,25 @@ def alive(process: int) -> bool:
         return False
 
 
+def test_a_program_ends_when_its_thread_has_made_its_item() -> None:
+    """Killed amid native code, the thread would abort the program."""
+    source = """
+        import time
+        from sensorium.data.ahead import Ahead
+
+        def slow():
+            print("begun", flush=True)
+            time.sleep(0.5)
+            print("made", flush=True)
+            yield None, {}
+            print("more", flush=True)
+
+        ahead = Ahead(slow, 2)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["begun", "made"], "")
+
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="looks at processes through /proc")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import signal
 import threading
@@ -27,6 +28,8 @@ Make: TypeAlias = Callable[[], Iterator[tuple[B, State]]]
 _MAX_BYTES = 2**28  # what waits to be used, beyond two items
 _POLL_SECONDS = 0.1
 _NO_MORE = object()
+_PATIENCE = 10.0  # seconds that the end of the program waits for a thread
+_threads: weakref.WeakKeyDictionary[threading.Thread, _Waiting] = weakref.WeakKeyDictionary()
 
 
 class Ahead(Iterator[tuple[B, State]], Generic[B]):
@@ -55,6 +58,7 @@ class Ahead(Iterator[tuple[B, State]], Generic[B]):
         # A process begins here, while the threads of others stand still (see `forking`).
         source = _Worker(make, self._waiting, start) if workers else _Here(make)
         self._thread = threading.Thread(target=_fill, args=(source, self._waiting), daemon=True)
+        _threads[self._thread] = self._waiting
         self._thread.start()
         # What is abandoned must leave neither thread nor process behind.
         self._finalizer = weakref.finalize(self, self._waiting.close)
@@ -72,6 +76,14 @@ class Ahead(Iterator[tuple[B, State]], Generic[B]):
         self._waiting.close()
         if self._thread is not None:
             self._thread.join()
+
+
+@atexit.register
+def _wait_for_threads() -> None:
+    """Stop them all before the interpreter ends: one that is amid native code then would abort the program."""
+    for thread, waiting in list(_threads.items()):
+        waiting.close()
+        thread.join(_PATIENCE)
 
 
 class _Waiting:
