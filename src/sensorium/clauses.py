@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_END = re.compile(r"(?<=[.!?;:,])\s+|(?<=[。！？；：，])")
+_END = re.compile(r"[.!?;:,](?=\s)|[。！？；：，]")
+_ENDING = re.compile(r"(?:(?<!\d)[.!?;:,]|[。！？；：，])$")
 _SHORTEST = 12  # characters below which a clause joins the next, a Chinese one counting as three
 _WIDE = re.compile(r"[\u2e80-\u9fff\uff00-\uffef]")
 
@@ -12,18 +13,24 @@ _WIDE = re.compile(r"[\u2e80-\u9fff\uff00-\uffef]")
 def clauses(text: str) -> list[str]:
     """A text cut behind punctuation, nothing lost: joined, the clauses are the text again.
 
-    Very short ones join the next, or at the end the one before. White space goes with the clause in front of it.
+    A very short one joins the next, unless it is the last: who writes word by word does not know what comes. White
+    space goes with the clause behind it, as with the words of a tokenizer.
     """
     found: list[str] = []
     begin = 0
-    for end in [*(match.end() for match in _END.finditer(text)), len(text)]:
-        if end > begin and (_breadth(text[begin:end]) >= _SHORTEST or end == len(text)):
+    for end in [*(match.end() for match in _END.finditer(text.rstrip())), len(text)]:
+        if end > begin and (end == len(text) or breadth(text[begin:end]) >= _SHORTEST):
             found.append(text[begin:end])
             begin = end
-    if len(found) > 1 and _breadth(found[-1]) < _SHORTEST:
-        found[-2:] = [found[-2] + found[-1]]
     return found
 
 
-def _breadth(text: str) -> int:
+def ends_clause(text: str) -> bool:
+    """Whether the words so far may be said: they end in punctuation, not within a number, and are not very short."""
+    return _ENDING.search(text) is not None and breadth(text) >= _SHORTEST
+
+
+def breadth(text: str) -> int:
+    """About how long a text takes to say: its characters, a Chinese one counting as three."""
+    text = text.strip()
     return len(text) + 2 * len(_WIDE.findall(text))

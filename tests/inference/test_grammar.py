@@ -294,6 +294,27 @@ def test_where_words_would_end_they_are_spoken(vocabulary: Vocabulary) -> None:
     assert torch.equal(spoken[40:60], scores[40:60])
 
 
+def test_a_spoken_reply_says_each_clause_as_soon_as_it_is_written(vocabulary: Vocabulary) -> None:
+    assert vocabulary.speech is not None
+    grammar = Grammar(vocabulary, Making("speech"), limit=200)
+    clause, next_ones = tokenizer().encode("Once upon a time,"), tokenizer().encode(" a cat.")
+    for token in clause:
+        assert grammar.forced is None
+        grammar.take(token)
+    assert grammar.forced == AUDIO_BEGIN
+    for token in (AUDIO_BEGIN, vocabulary.speech.ids.start, AUDIO_END, *next_ones):
+        grammar.take(token)
+    assert grammar.forced is None  # too short to be said before more is known
+
+
+@pytest.mark.parametrize("reply", ["auto", "text"])
+def test_no_other_reply_is_made_to_speak(vocabulary: Vocabulary, reply: ReplyKind) -> None:
+    grammar = Grammar(vocabulary, Making(reply), limit=200)
+    for token in tokenizer().encode("Once upon a time,"):
+        grammar.take(token)
+        assert grammar.forced is None
+
+
 def test_a_clause_of_speech_ends_in_time(vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
     assert vocabulary.speech is not None
     monkeypatch.setattr(grammar_module, "LONGEST_CLAUSE", 0.1)  # of 50 codes a second

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from sensorium.clauses import ends_clause
 from sensorium.config import CodeRange, ModelConfig
 from sensorium.errors import RequestError
 from sensorium.processing.codes import Codecs
@@ -67,6 +68,7 @@ class Vocabulary:
         self.stop_ids = sorted(index for index in set(stop_ids) if index < self.n_words)
         self.picture = config.image_codec if codecs is not None and codecs.image is not None else None
         self.speech = config.speech_codec if codecs is not None and codecs.speech is not None else None
+        self._tokenizer = tokenizer
         self._places = [index for index in tokenizer.location_ids if index < self.n_words]
         controls = tokenizer.control_ids
         self.n_codes = 0 if self.picture is None else self.picture.n_codes
@@ -83,6 +85,10 @@ class Vocabulary:
     def makes(self) -> bool:
         """Whether the model writes pictures or speech at all."""
         return bool(self._frames)
+
+    def ends_clause(self, words: Sequence[int]) -> bool:
+        """Whether tokens of words are a clause, to be said before the next one."""
+        return ends_clause(self._tokenizer.decode(words))
 
     def is_drawn(self, token: int) -> bool:
         """Whether a token is part of a picture: one of its codes, or of what frames them."""
@@ -129,7 +135,7 @@ class Grammar:
         self._queue: list[int] = []  # tokens that must come, first one first
         self._settled: deque[int] = deque()  # codes of the picture at hand that are chosen already
         self._pictures, self._taken = 0, 0
-        self._words = 0  # tokens of words since the last picture or speech
+        self._words: list[int] = []  # tokens since the last picture or speech
         self._clauses = iter(making.script or ())
         self._check()
         openings = self._openings()
@@ -157,9 +163,9 @@ class Grammar:
             return self._queue[0]
         if self._settled:
             return self._settled[0]
-        if self.state == "words" and self._making.reply == "speech" and self._words >= LONGEST_UNSPOKEN:
+        if self.state == "words" and self._making.reply == "speech" and self._is_to_be_said():
             return self._vocabulary.speech_begin
-        if self.sketches and (self._words >= LONGEST_SKETCH or self._taken + self._to_draw() >= self._limit):
+        if self.sketches and (len(self._words) >= LONGEST_SKETCH or self._taken + self._to_draw() >= self._limit):
             return self._vocabulary.picture_begin
         if self.state == "picture" and len(self.codes) == self._vocabulary.n_codes:
             return self._vocabulary.picture_end
@@ -217,7 +223,7 @@ class Grammar:
                     self._settled.popleft()
         elif self.state == "speech":
             if token == vocabulary.speech_end:
-                self.state, self._words = "words", 0
+                self.state, self._words = "words", []
                 self._next_clause()
             else:
                 self.codes.append(token)
@@ -228,7 +234,7 @@ class Grammar:
         elif token == vocabulary.speech_begin and vocabulary.speech is not None:
             self.state, self.codes = "speech", []
         else:
-            self._words += 1
+            self._words.append(token)
 
     def settle(self, codes: Sequence[int]) -> None:
         """Take all codes of the picture that was just begun as chosen."""
@@ -245,8 +251,12 @@ class Grammar:
         assert self._vocabulary.speech is not None
         return len(self.codes) % self._vocabulary.speech.codes_per_frame == 0
 
+    def _is_to_be_said(self) -> bool:
+        """Whether the words at hand are a clause, or more of them than a clause should have."""
+        return len(self._words) >= LONGEST_UNSPOKEN or self._vocabulary.ends_clause(self._words)
+
     def _end_picture(self) -> None:
-        self.state, self._words, self._pictures = "words", 0, self._pictures + 1
+        self.state, self._words, self._pictures = "words", [], self._pictures + 1
         self._reference = tuple(self.codes)
         self.finished = self._making.reply == "image" and self._pictures >= self._making.pictures
 

@@ -62,7 +62,7 @@ def test_every_talk_is_well_formed(kind, language):
             for text in words(talk):
                 assert text
                 # Clauses of one answer, each followed by its sound, are joined again without losing the blank between.
-                assert text == text.strip() or (kind == "speak" and text == text.strip() + " ")
+                assert text == text.strip() or (kind == "speak" and text == " " + text.strip())
                 assert "{" not in text
 
 

@@ -285,4 +285,6 @@ def recite(setting: Setting) -> Talk:
 
 def said_by_clause(answer: str, language: Language) -> tuple[Piece, ...]:
     """An answer as it is spoken: the words of a clause, then their sound, and the next."""
-    return tuple(piece for words in clauses(answer) for piece in (words, Spoken(words, language, VOICE, own=True)))
+    return tuple(
+        piece for words in clauses(answer) for piece in (words, Spoken(words.strip(), language, VOICE, own=True))
+    )
