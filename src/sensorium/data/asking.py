@@ -10,6 +10,7 @@ from sensorium.data.media_files import MediaPart, media_digest
 from sensorium.data.records import Content, DataFile, text_content
 from sensorium.data.requests import prompt_fields
 from sensorium.errors import DataError
+from sensorium.languages import is_chinese
 from sensorium.messages import Audio, Message, Text
 
 _PROMPTS = {
@@ -68,8 +69,3 @@ def shown(media: Sequence[MediaPart], question: str, answer: str) -> Content:
     if not question or not answer:
         raise DataError(f"the {'answer' if question else 'question'} about a picture or recording is empty")
     return (Message.user([*media, Text(question)]), Message.assistant(answer))
-
-
-def is_chinese(text: str) -> bool:
-    """Whether more than half of the letters are Chinese characters."""
-    return 2 * sum("\u4e00" <= character <= "\u9fff" for character in text) > sum(map(str.isalpha, text))

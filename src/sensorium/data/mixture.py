@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -11,9 +12,11 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 
 from sensorium.config import AugmentConfig
+from sensorium.data.aloud import aloud
 from sensorium.data.records import Record
 from sensorium.data.spec import DatasetSpec
 from sensorium.data.streams import record_stream
+from sensorium.data.world.splits import Split
 from sensorium.errors import DataError
 
 T = TypeVar("T")
@@ -101,7 +104,7 @@ class Mixture(Generic[E]):
             self._live[index] = False
             return []
         try:
-            made = make(record, self._encoder_for(index))
+            made = make(self._spoken(record, index), self._encoder_for(index))
         except DataError as error:
             stream.reject(record, str(error))
             return []
@@ -136,6 +139,15 @@ class Mixture(Generic[E]):
         if augment is None:
             return self._encoder
         return self._encoder.augmented(augment, np.random.default_rng([self._seed, index, self.drawn[index]]))
+
+    def _spoken(self, record: Record, index: int) -> Record:
+        """The next record of a data set, at times with its answers said aloud."""
+        spec = self._specs[index]
+        if spec.aloud == 0.0:
+            return record
+        dice = random.Random(f"{self._seed} {index} {self.drawn[index]}")
+        side: Split = "validation" if spec.split == "validation" else "train"
+        return aloud(record, dice, side) if dice.random() < spec.aloud else record
 
     def _digest(self) -> str:
         """Of all that decides which batches come: settings, mixture, and the files by name and size."""

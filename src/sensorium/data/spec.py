@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sensorium.config import AugmentConfig, Config, Positive, nearest
+from sensorium.config import AugmentConfig, Config, Positive, Probability, nearest
 from sensorium.data.finding import CLASS_FOLDERS, FORMAT_BY_ENDING, files_below, format_of, records_below
 from sensorium.data.formats import READERS
 from sensorium.data.records import DataFile, matches
@@ -17,7 +17,7 @@ from sensorium.data.sources import source
 from sensorium.data.world.settings import WorldSpec
 from sensorium.errors import DataError
 
-_OF_A_WORLD = {"source", "path", "world", "split", "weight", "limit", "max_bad", "ship", "augment"}
+_OF_A_WORLD = {"source", "path", "world", "split", "weight", "limit", "max_bad", "ship", "augment", "aloud"}
 
 
 class DatasetSpec(Config):
@@ -35,7 +35,8 @@ class DatasetSpec(Config):
     A world is made, not read: it needs a split, which its content keeps apart, and takes no settings of files.
     With pictures and recordings that have a label or a text, they are what is asked, and `answer` is the reply, with
     `{text}` for the label or text. `media_folder` is where relative paths of media begin (else beside the file).
-    `augment` varies pictures and recordings, in training only.
+    `augment` varies pictures and recordings, in training only. `aloud` is the probability that a conversation asks for
+    spoken answers, where they can be spoken (see `sensorium.data.aloud`).
     """
 
     source: str | None = None
@@ -56,6 +57,7 @@ class DatasetSpec(Config):
     prompts: tuple[str, ...] = ()
     answer: str = "{text}"
     augment: AugmentConfig | None = None
+    aloud: Probability = 0.0
     media_folder: Path | None = None
 
     @model_validator(mode="after")

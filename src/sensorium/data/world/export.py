@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from PIL import Image as Picture
 
-from sensorium.data.asking import is_chinese
 from sensorium.data.world.render import render
 from sensorium.data.world.scene import Scene, combination, draw_scene
 from sensorium.data.world.sheet import can_write, contact_sheet, save_picture
@@ -22,6 +21,7 @@ from sensorium.data.world.source import World
 from sensorium.data.world.speech import speak, wav_bytes
 from sensorium.data.world.talk import Seen, Spoken, Talk
 from sensorium.errors import DataError
+from sensorium.languages import is_chinese
 from sensorium.messages import Audio, Image, Message, Part
 
 _TRIES = 50  # talks looked through for one that holds what is asked for

@@ -1,0 +1,101 @@
+"""Conversations whose answers are said as well."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from sensorium.clauses import clauses
+from sensorium.data.aloud import aloud
+from sensorium.data.mixture import Mixture
+from sensorium.data.records import Record
+from sensorium.data.spec import DatasetSpec
+from sensorium.data.world.settings import WorldSpec
+from sensorium.data.world.speech import speak, wav_bytes
+from sensorium.data.world.talk.making import ALOUD, VOICE
+from sensorium.messages import Audio, Image, Message, Text
+
+PICTURE = Image(data=b"P6 1 1 255\n\0\0\0")
+
+
+def said(*messages: Message, seed: int = 0) -> tuple[Message, ...]:
+    record = aloud(Record(messages, "here:1"), random.Random(seed), "train")
+    assert record.where == "here:1"
+    assert isinstance(record.content, tuple)
+    return record.content
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "language"),
+    [
+        ("How are you?", "I am very well, thank you. How are you?", "en"),
+        ("你好吗？", "我很好，谢谢你。你呢？", "zh"),
+    ],
+)
+def test_each_clause_is_followed_by_its_sound_in_the_assistants_voice(
+    question: str, answer: str, language: str
+) -> None:
+    asked, answered = said(Message.user(question), Message.assistant(answer))
+    assert answered.text == answer
+    assert [part.text for part in answered.parts[::2] if isinstance(part, Text)] == clauses(answer)
+    for clause, sound in zip(clauses(answer), answered.parts[1::2], strict=True):
+        assert isinstance(sound, Audio)
+        assert sound.data == wav_bytes(speak(clause.strip(), language, VOICE, split="train", take=None))
+    request = asked.text.removeprefix(question).strip()
+    assert request in ALOUD.of(language, "train")
+
+
+def test_the_request_comes_once_with_the_first_answer_that_is_spoken() -> None:
+    talk = [
+        Message.system("Be kind."),
+        Message.user((PICTURE, Text("Where is it?"))),
+        Message.assistant("dog<loc01><loc02>"),
+        Message.user((PICTURE,)),
+        Message.assistant("A dog."),
+        Message.user("Thanks."),
+        Message.assistant("You are welcome!"),
+    ]
+    found = said(*talk)
+    assert found[:3] == tuple(talk[:3])
+    *before, request = found[3].parts
+    assert before == [PICTURE]
+    assert isinstance(request, Text)
+    assert request.text in ALOUD.of("en", "train")
+    assert found[5] == talk[5]
+    assert [len(found[index].parts) for index in (4, 6)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Message.assistant("red dog<loc01><loc02><loc03><loc04>"),
+        Message.assistant((Text("Here:"), PICTURE)),
+        Message.assistant("?!"),
+        Message.assistant(" "),
+        Message.assistant("A very long story. " * 20),
+    ],
+)
+def test_what_is_not_for_the_ear_stays_written(answer: Message) -> None:
+    talk = (Message.user("Well?"), answer)
+    assert said(*talk) == talk
+
+
+def test_what_nobody_asked_for_stays_written() -> None:
+    assert said(Message.assistant("Hello, dear friends.")) == (Message.assistant("Hello, dear friends."),)
+    document = Record("Hello, dear friends.", "here:1")
+    assert aloud(document, random.Random(0), "train") is document
+
+
+def test_a_data_set_is_said_aloud_as_often_as_it_asks_for() -> None:
+    def heard(probability: float) -> list[bool]:
+        spec = DatasetSpec(world=WorldSpec(kinds={"greet": 1.0}), split="train", aloud=probability)
+        mixture: Mixture[Any] = Mixture([spec], None, (), seed=1, repeat=True)  # type: ignore[type-var]
+        return [mixture.draw(lambda record, _: [bool(record.media)], lambda _: 1)[0] for _ in range(60)]
+
+    assert not any(heard(0.0))
+    assert all(heard(1.0))
+    some = heard(0.5)
+    assert 15 < sum(some) < 45
+    assert some == heard(0.5)
