@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sensorium.config import Config, nearest
+from sensorium.config import Config, Probability, nearest
 from sensorium.data.world.talk import KINDS, LANGUAGES, WRITTEN, Language
 
 
@@ -16,7 +16,9 @@ class WorldSpec(Config):
     `kinds` are the talks by name, each with its share (a plain list shares alike); left out, all whose answers are
     words. `languages` share alike. `size` is the side of the pictures in pixels. `voices` are those of the split,
     or those kept for who judges speech, whatever the split; `speaker` is the one of them who says everything.
-    Another `seed` is another world of the same sort: other conversations, within the same splits.
+    `look` is the probability that what the user shows is sketched in words before anything else is said about it, as a
+    model does that looks before it answers. Another `seed` is another world of the same sort: other conversations,
+    within the same splits.
     """
 
     kinds: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
@@ -24,6 +26,7 @@ class WorldSpec(Config):
     size: Annotated[int, Field(ge=16, le=1024)] = 64
     voices: Literal["split", "judge"] = "split"
     speaker: Annotated[int, Field(ge=0)] | None = None
+    look: Probability = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @field_validator("kinds", mode="before")

@@ -8,8 +8,10 @@ from sensorium.config import nearest
 from sensorium.data.world.talk.captions import caption
 from sensorium.data.world.talk.chats import chat
 from sensorium.data.world.talk.fusing import FUSED
+from sensorium.data.world.talk.gathering import greet, several
 from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa
-from sensorium.data.world.talk.making import draw, edit, recite, speak, vary
+from sensorium.data.world.talk.looking import looked
+from sensorium.data.world.talk.making import ALOUD, VOICE, draw, edit, recite, speak, vary
 from sensorium.data.world.talk.places import detect, ground, look, outline, point
 from sensorium.data.world.talk.questions import vqa
 from sensorium.data.world.talk.quiz import quiz, shapes
@@ -21,7 +23,20 @@ from sensorium.data.world.talk.types import LANGUAGES, Language, Piece, Seen, Sp
 from sensorium.data.world.talk.weather import weather
 from sensorium.errors import ConfigError
 
-__all__ = ["KINDS", "LANGUAGES", "WRITTEN", "Language", "Piece", "Seen", "Spoken", "Talk", "Turn", "make_talk"]
+__all__ = [
+    "ALOUD",
+    "KINDS",
+    "LANGUAGES",
+    "VOICE",
+    "WRITTEN",
+    "Language",
+    "Piece",
+    "Seen",
+    "Spoken",
+    "Talk",
+    "Turn",
+    "make_talk",
+]
 
 KINDS: dict[str, Maker] = {
     "caption": caption,
@@ -45,20 +60,22 @@ KINDS: dict[str, Maker] = {
     "summarise": summarise,
     "chat": chat,
     "refuse": refuse,
+    "greet": greet,
     **FUSED,
     "draw": draw,
     "edit": edit,
     "vary": vary,
     "speak": speak,
     "recite": recite,
+    "several": several,
 }
 _DRILLS = ("ground", "outline", "look")  # of the eyes
-_MADE = ("draw", "edit", "vary", "speak", "recite")
+_MADE = ("draw", "edit", "vary", "speak", "recite", "several")
 # What is talked about when no kinds are named: every sort once, those with answers in words.
 WRITTEN = tuple(kind for kind in KINDS if not kind.startswith("fuse_") and kind not in (*_DRILLS, *_MADE))
 
 
-def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str) -> Talk:
+def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str, look: float = 0.0) -> Talk:
     """A conversation of a kind, drawn from the generator.
 
     Args:
@@ -66,10 +83,13 @@ def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str)
         rng: the only source of chance.
         language: "en" or "zh".
         split: "train" or "validation": what is held out from training never appears there, in any kind or language.
+        look: probability that what the user shows is sketched in words before it is talked about.
 
     Raises:
         ConfigError: an unknown kind, language or split.
     """
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of talk {kind!r}{nearest(kind, KINDS)}")
-    return KINDS[kind](Setting(rng, language, split))
+    setting = Setting(rng, language, split)
+    talk = KINDS[kind](setting)
+    return looked(talk, setting) if setting.chance(look) and kind not in _DRILLS else talk

@@ -139,7 +139,7 @@ def boxes_phrase(things: Sequence[Thing], language: Language) -> str:
 
 
 def sketch(scene: Scene, language: Language) -> str:
-    """What is to be drawn and where: the sky, what things stand on, and each thing with its box.
+    """What is to be drawn and where: the sky, what things stand on, and each thing or handwritten digit with its box.
 
     Things come as a caption names them, so that requests are followed word by word; equal ones from left to right.
     "rainy night, meadow: red boat<loc03><loc30><loc20><loc51> pink dog<loc40><loc31><loc60><loc48>".
@@ -148,8 +148,13 @@ def sketch(scene: Scene, language: Language) -> str:
     if scene.weather is not None and scene.time is not None:
         ground = _BESIDE[language].join((lexicon.sky_phrase(scene.weather, scene.time, language), ground))
     things = [thing_sketch(thing, language) for thing in sorted(scene.things, key=_as_named)]
+    things += [name + "".join(map(location, box)) for name, box in _named_digits(scene)]
     between = " " if language == "en" else ""
     return ground + (_WITH[language] + between + between.join(things) if things else "")
+
+
+def _named_digits(scene: Scene) -> list[tuple[str, Box]]:
+    return list(zip(map(str, scene.digits), digit_boxes(scene), strict=True)) if scene.digits else []
 
 
 def _as_named(thing: Thing) -> tuple[int, Box]:
@@ -212,8 +217,7 @@ def ground(setting: Setting) -> Talk:
     theme = setting.dice.choices(("things", "mixed", "sky", "digits"), (0.6, 0.2, 0.05, 0.15))[0]
     scene, language = setting.scene(theme), setting.language
     named = [(lexicon.coloured(thing.colour, thing.kind, language), thing.box) for thing in scene.things]
-    if scene.digits:
-        named += zip(map(str, scene.digits), digit_boxes(scene), strict=True)
+    named += _named_digits(scene)
     named.sort(key=lambda each: each[1])
     if scene.weather is not None and scene.time is not None:
         named.append((lexicon.sky_phrase(scene.weather, scene.time, language), (0.0, 0.0, 1.0, 1.0)))
@@ -224,8 +228,8 @@ def ground(setting: Setting) -> Talk:
 
 def look(setting: Setting) -> Talk:
     """A picture, of any style or the assistant's own, and a request for the sketch that would lead to it."""
-    scene = setting.scene(setting.dice.choices(("things", "mixed", "sky"), (0.6, 0.3, 0.1))[0])
-    if setting.chance(0.6):
+    scene = setting.scene(setting.dice.choices(("things", "mixed", "sky", "digits"), (0.55, 0.25, 0.1, 0.1))[0])
+    if not scene.digits and setting.chance(0.6):
         scene = in_own_hand(scene, setting.rng)
     answer = sketch(scene, setting.language)
     return setting.talk("look", setting.arranged(*shown(scene, setting.say(LOOK))), answer, {"answer": answer})
