@@ -20,6 +20,7 @@ from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
 from sensorium.inference.engine import Engine, Prompt
 from sensorium.inference.generators import AutoregressiveGenerator, GANGenerator, Generator, GeneratorKind
 from sensorium.inference.grammar import Making, ReplyKind, script_of
+from sensorium.inference.looking import Looker
 from sensorium.messages import Audio, AudioDelta, Delta, Image, Message, Part, Text
 from sensorium.processing.codes import Shown, wav_bytes
 from sensorium.processing.media import Feature, media_of
@@ -151,18 +152,11 @@ class Model:
             for part in message.parts:
                 if not (message.role == "assistant" and self._writes(part)):  # what it made stands there as codes
                     self._check_senses(part)
-        sequence = self.processor.encode_messages(conversation, add_generation_prompt=True)
-        media = media_of([sequence.features]) if sequence.features else None
-        leans = settings.image_guidance or settings.image_edit_guidance
-        return self._engine.stream(
-            sequence.token_ids.tolist(),
-            settings,
-            media=media,
-            blind=self._without_pictures(conversation) if settings.guidance else None,
-            cancel=cancel,
-            making=self._making(conversation, reply, voice, pictures),
-            wordless=self._prompt(wordless(conversation)) if leans and reply != "text" else None,
-        )
+        making = self._making(conversation, reply, voice, pictures)
+        answer = self._answering(conversation, conversation, settings, making, cancel)
+        if not Looker.serves(conversation, settings):
+            return answer
+        return self._looking(conversation, settings, making, cancel)
 
     def draw(
         self,
@@ -358,6 +352,41 @@ class Model:
     def save(self, folder: str | Path) -> None:
         """Write a model folder that `load` reads."""
         save_pretrained(self._pretrained, Path(folder))
+
+    def _answering(
+        self,
+        conversation: Sequence[Message],
+        given: Sequence[Message],
+        settings: SamplingConfig,
+        making: Making,
+        cancel: threading.Event | None,
+    ) -> Iterator[Delta]:
+        """The answer to a conversation as it stands, or as it was looked at beyond what was given.
+
+        What is wrong with it is raised here, before the first delta.
+        """
+        prompt, media = self._prompt(conversation)
+        leans = settings.image_guidance or settings.image_edit_guidance
+        return self._engine.stream(
+            prompt,
+            settings,
+            media=media,
+            blind=self._without_pictures(given) if settings.guidance else None,
+            cancel=cancel,
+            making=making,
+            wordless=self._prompt(wordless(conversation)) if leans and making.reply != "text" else None,
+        )
+
+    def _looking(
+        self,
+        conversation: Sequence[Message],
+        settings: SamplingConfig,
+        making: Making,
+        cancel: threading.Event | None,
+    ) -> Iterator[Delta]:
+        """The answer of one who looks at the pictures first."""
+        looker = Looker(self._engine, self.processor, settings.image_look)
+        yield from self._answering(looker.looked(conversation, cancel), conversation, settings, making, cancel)
 
     def _without_pictures(self, conversation: Sequence[Message]) -> Prompt | None:
         """The prompt of a conversation whose pictures are taken out; None where there are none."""
