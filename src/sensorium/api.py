@@ -385,7 +385,7 @@ class Model:
         cancel: threading.Event | None,
     ) -> Iterator[Delta]:
         """The answer of one who looks at the pictures first."""
-        looker = Looker(self._engine, self.processor, settings.image_look)
+        looker = Looker(self._engine, self.processor, settings.look_first)
         yield from self._answering(looker.looked(conversation, cancel), conversation, settings, making, cancel)
 
     def _without_pictures(self, conversation: Sequence[Message]) -> Prompt | None:

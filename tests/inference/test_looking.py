@@ -19,7 +19,7 @@ from sensorium.inference.looking import Looker
 from sensorium.messages import Audio, Message, Text
 
 LOOK = ("Look.", "看图。")
-LOOKING: dict[str, Any] = {"look_first": True, "image_look": LOOK, "temperature": 0.0}
+LOOKING: dict[str, Any] = {"look_first": LOOK, "temperature": 0.0}
 SHORT: dict[str, Any] = {"logit_bias": {END: 4.0}, "max_tokens": 12}
 
 
@@ -42,11 +42,11 @@ def sketches(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
     """Requests for a sketch, each answered with its number."""
     asked: list[Message] = []
 
-    def sketch(_: Looker, shown: Message, __: threading.Event | None) -> str:
+    def seen(_: Looker, shown: Message, __: threading.Event | None) -> str:
         asked.append(shown)
         return f"a mat {len(asked)}"
 
-    monkeypatch.setattr(Looker, "_sketch", sketch)
+    monkeypatch.setattr(Looker, "_seen", seen)
     return asked
 
 
@@ -133,7 +133,7 @@ def test_a_sketch_is_what_the_model_answers_greedily(maker: Model, monkeypatch: 
 
 
 def test_without_a_whole_sketch_the_conversation_stays(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sensorium.inference.looking._LONGEST_SKETCH", 2)
+    monkeypatch.setattr("sensorium.inference.looking._LONGEST", 2)
     talk = Message.user((scribble(3), Text("The cat?")))
     assert looked(maker, talk) == [talk]
 

@@ -24,9 +24,9 @@ class SamplingConfig(Config):
 
     With `image_look`, `image_candidates` drafts are drawn of each picture, and the model looks at them and shows the
     best one: it answers each of these requests (one in each of its languages) with what it would sketch a picture by,
-    and the draft that most likely led to the sketch at hand is the best. See `drafts.Easel`. With `look_first` it makes
-    such a sketch of each picture that the user shows, too, before it answers: what is where is settled before anything
-    is said about it. See `looking.Looker`.
+    and the draft that most likely led to the sketch at hand is the best. See `drafts.Easel`.
+    With `look_first` a model looks before it answers: it meets one of these requests (one in each of its languages) for
+    each picture that the user shows, so that what is where is settled before it is asked about. See `looking.Looker`.
     """
 
     max_tokens: Positive | None = None
@@ -44,7 +44,7 @@ class SamplingConfig(Config):
     image_edit_guidance: float | None = Field(default=None, ge=0.0, le=100.0)
     image_candidates: int = Field(default=1, ge=1, le=32)
     image_look: tuple[str, ...] = Field(default=(), max_length=8)
-    look_first: bool = False
+    look_first: tuple[str, ...] = Field(default=(), max_length=8)
     speech_temperature: float = Field(default=0.7, ge=0.0, le=100.0)
     speech_top_p: float = Field(default=0.9, gt=0.0, le=1.0)
     logit_bias: dict[int, float] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""To look before answering: the model sketches in words what it is shown, and answers with the sketch in mind."""
+"""To look before answering: the model writes down what it is shown, and answers with that in mind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sensorium.messages import Done, Image, Message, Text, TextDelta
 from sensorium.processing.media import media_of
 from sensorium.processing.processor import Processor
 
-_LONGEST_SKETCH = 128  # tokens; what is longer is no sketch
+_LONGEST = 128  # tokens of what it finds; what comes to no end is left out
 _ROOM = 64  # tokens that are left to answer in
 
 
@@ -20,9 +20,9 @@ class Looker:
     """Looks at the pictures of a conversation, each by itself.
 
     Args:
-        engine: writes the sketches.
+        engine: looks.
         processor: of the same model.
-        requests: for a sketch, one in each of the model's languages; the first where nothing tells which.
+        requests: to go over a picture, one in each of the model's languages; the first where nothing tells which.
     """
 
     def __init__(self, engine: Engine, processor: Processor, requests: Sequence[str]) -> None:
@@ -31,12 +31,12 @@ class Looker:
     @staticmethod
     def serves(conversation: Sequence[Message], sampling: SamplingConfig) -> bool:
         """Whether looking is asked for, and there is something to look at."""
-        return sampling.look_first and bool(sampling.image_look) and any(map(_shows_and_asks, conversation))
+        return bool(sampling.look_first) and any(map(_shows_and_asks, conversation))
 
     def looked(self, conversation: Sequence[Message], cancel: threading.Event | None = None) -> list[Message]:
-        """The conversation in which each picture of the user's is sketched on request, before what is said with it.
+        """The conversation in which each picture of the user's is gone over on request, before what is said with it.
 
-        It stays as it was where the model makes no whole sketch, or where no room to answer would be left.
+        It stays as it was where the model comes to no end of that, or where no room to answer would be left.
         """
         found = []
         for message in conversation:
@@ -46,10 +46,10 @@ class Looker:
             request = self._request(message.text)
             for picture in (part for part in message.parts if isinstance(part, Image)):
                 shown = Message.user((picture, Text(request)))
-                sketch = self._sketch(shown, cancel)
-                if not sketch:
+                seen = self._seen(shown, cancel)
+                if not seen:
                     return list(conversation)
-                found += [shown, Message.assistant(sketch)]
+                found += [shown, Message.assistant(seen)]
             found.append(Message.user(tuple(part for part in message.parts if not isinstance(part, Image))))
         length = len(self._processor.encode_messages(found, add_generation_prompt=True))
         config = self._processor.config
@@ -63,11 +63,11 @@ class Looker:
         chinese = is_chinese(words)
         return next((request for request in self._requests if is_chinese(request) == chinese), self._requests[0])
 
-    def _sketch(self, shown: Message, cancel: threading.Event | None) -> str:
-        """What the model sketches; nothing where it comes to no end."""
+    def _seen(self, shown: Message, cancel: threading.Event | None) -> str:
+        """What the model finds in a picture; nothing where it comes to no end."""
         sequence = self._processor.encode_messages([shown], add_generation_prompt=True)
         media = media_of([sequence.features]) if sequence.features else None
-        sampling = SamplingConfig(temperature=0.0, max_tokens=_LONGEST_SKETCH)
+        sampling = SamplingConfig(temperature=0.0, max_tokens=_LONGEST)
         deltas = list(self._engine.stream(sequence.token_ids.tolist(), sampling, media=media, cancel=cancel))
         ended = any(isinstance(delta, Done) and delta.finish_reason == "stop" for delta in deltas)
         words = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))

@@ -16,8 +16,8 @@ class WorldSpec(Config):
     `kinds` are the talks by name, each with its share (a plain list shares alike); left out, all whose answers are
     words. `languages` share alike. `size` is the side of the pictures in pixels. `voices` are those of the split,
     or those kept for who judges speech, whatever the split; `speaker` is the one of them who says everything.
-    `look` is the probability that what the user shows is sketched in words before anything else is said about it, as a
-    model does that looks before it answers. Another `seed` is another world of the same sort: other conversations,
+    `look` is the probability that a `survey` of what the user shows comes before anything else is said about it, as a
+    model makes one that looks before it answers. Another `seed` is another world of the same sort: other conversations,
     within the same splits.
     """
 

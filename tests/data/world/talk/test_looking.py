@@ -1,12 +1,12 @@
-"""Talks in which what is shown is sketched before it is talked about."""
+"""Talks in which what is shown is gone over before it is talked about."""
 
 import numpy as np
 import pytest
 
 from sensorium.data.world.talk import KINDS, LANGUAGES, Seen, make_talk
-from sensorium.data.world.talk.places import LOOK, sketch
+from sensorium.data.world.talk.places import SURVEY, survey
 
-DRILLS = ("look", "ground", "outline")
+DRILLS = ("look", "ground", "outline", "survey")
 
 
 def both(kind, language, split="train", n=40):
@@ -31,9 +31,9 @@ def test_the_talk_is_the_same_but_for_the_looks(kind, language):
         assert [turn.parts[0] for turn, _ in pairs] == shown
         for turn, answer in pairs:
             scene, request = turn.parts
-            spoken = {spoken for spoken in LANGUAGES if request in LOOK.of(spoken, "train")}
+            spoken = {spoken for spoken in LANGUAGES if request in SURVEY.of(spoken, "train")}
             assert spoken
-            assert answer.parts in {(sketch(scene.scene, one),) for one in spoken}
+            assert answer.parts in {(survey(scene.scene, one),) for one in spoken}
         asides = {id(turn) for pair in pairs for turn in pair}
         rest = [turn for turn in looked.turns if id(turn) not in asides]
         assert [turn.role for turn in rest] == [turn.role for turn in plain.turns]
@@ -44,11 +44,11 @@ def test_the_talk_is_the_same_but_for_the_looks(kind, language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_sketch_is_in_the_language_of_the_words_beside_it_or_in_english(language):
+def test_the_survey_is_in_the_language_of_the_words_beside_it_or_in_english(language):
     for kind, expected in (("vqa", language), ("spoken_vqa", "en")):
         for _, looked in both(kind, language):
             request = looked.turns[0].parts[1]
-            assert request in LOOK.of(expected if any(map(is_text, looked.turns[2].parts)) else "en", "train")
+            assert request in SURVEY.of(expected if any(map(is_text, looked.turns[2].parts)) else "en", "train")
 
 
 def is_text(part):

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -122,3 +124,24 @@ def test_digits_stand_within_their_boxes():
         assert inked.any()
         assert not (inked & ~held).any()
     assert written > 10
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_survey_names_the_sky_then_all_that_stands_in_the_picture_from_left_to_right(language):
+    seen = set()
+    for index in range(200):
+        talk = make_talk("survey", np.random.default_rng([2, index]), language=language, split="train")
+        (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        items = talk.answer.split("; ")
+        if scene.weather is not None:
+            assert items.pop(0) == lexicon.sky_phrase(scene.weather, scene.time, language)
+        found = [(tuple(map(int, re.findall(r"<loc(\d\d)>", item))), item.rpartition(">")[2]) for item in items]
+        things = [(thing.box, lexicon.coloured(thing.colour, thing.kind, language)) for thing in scene.things]
+        things += zip(digit_boxes(scene), map(str, scene.digits), strict=True) if scene.digits else []
+        if not things:
+            assert scene.weather is not None
+            assert not items
+            continue
+        assert found == [(tuple(min(int(edge * 64), 63) for edge in box), name) for box, name in sorted(things)]
+        seen.add((bool(scene.digits), scene.weather is None))
+    assert seen == {(True, True), (False, True), (False, False)}

@@ -12,7 +12,7 @@ from sensorium.data.world.talk.gathering import greet, several
 from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa
 from sensorium.data.world.talk.looking import looked
 from sensorium.data.world.talk.making import ALOUD, VOICE, draw, edit, recite, speak, vary
-from sensorium.data.world.talk.places import detect, ground, look, outline, point
+from sensorium.data.world.talk.places import detect, ground, look, look_over, outline, point
 from sensorium.data.world.talk.questions import vqa
 from sensorium.data.world.talk.quiz import quiz, shapes
 from sensorium.data.world.talk.refusals import refuse
@@ -49,6 +49,7 @@ KINDS: dict[str, Maker] = {
     "ground": ground,
     "outline": outline,
     "look": look,
+    "survey": look_over,
     "dictation": dictation,
     "spoken_vqa": spoken_vqa,
     "digits": digits,
@@ -69,7 +70,7 @@ KINDS: dict[str, Maker] = {
     "recite": recite,
     "several": several,
 }
-_DRILLS = ("ground", "outline", "look")  # of the eyes
+_DRILLS = ("ground", "outline", "look", "survey")  # of the eyes
 _MADE = ("draw", "edit", "vary", "speak", "recite", "several")
 # What is talked about when no kinds are named: every sort once, those with answers in words.
 WRITTEN = tuple(kind for kind in KINDS if not kind.startswith("fuse_") and kind not in (*_DRILLS, *_MADE))
@@ -83,7 +84,7 @@ def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str,
         rng: the only source of chance.
         language: "en" or "zh".
         split: "train" or "validation": what is held out from training never appears there, in any kind or language.
-        look: probability that what the user shows is sketched in words before it is talked about.
+        look: probability that what the user shows is gone over before it is talked about.
 
     Raises:
         ConfigError: an unknown kind, language or split.

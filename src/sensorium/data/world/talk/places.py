@@ -6,7 +6,8 @@ A token names one of 64 bins of the picture's width or height. Several boxes sta
 and the sky as a whole: `red apple<loc03><loc10><loc20><loc31>; rainy night<loc00><loc00><loc63><loc63>`.
 
 `outline` boxes all things by their kinds. A `sketch` says what is to be drawn and where, the sky first; in `look` a
-picture is answered with the sketch that it could be drawn by.
+picture is answered with the sketch that it could be drawn by. A `survey` is what one finds who goes over a picture
+from left to right before being asked about it, each box in front of its name.
 
 Facts of `detect`, `ground` and `outline`: `boxes` (a list of [name, x0, y0, x1, y1] in 0..1),
 `answer`. Of `point`: `kind`, `point` ([x, y]), `box` ([x0, y0, x1, y1]), `answer`.
@@ -119,6 +120,23 @@ LOOK = Phrases(
     ),
     openings=REQUESTS,
 )
+SURVEY = Phrases(
+    en=(
+        "go over this picture from left to right.",
+        "look over this picture.",
+        "list what is where in this picture.",
+        "survey this picture.",
+        "go through this picture, one thing at a time.",
+    ),
+    zh=(
+        "从左到右看一遍这张图。",
+        "把这张图看一遍。",
+        "列出这张图里什么在哪里。",
+        "逐个看看这张图里的东西。",
+        "一样一样地看这张图。",
+    ),
+    openings=REQUESTS,
+)
 _GONE: dict[Language, str] = {"en": "no ", "zh": "没有"}
 _BESIDE: dict[Language, str] = {"en": ", ", "zh": "，"}
 _WITH: dict[Language, str] = {"en": ":", "zh": "："}
@@ -139,7 +157,7 @@ def boxes_phrase(things: Sequence[Thing], language: Language) -> str:
 
 
 def sketch(scene: Scene, language: Language) -> str:
-    """What is to be drawn and where: the sky, what things stand on, and each thing or handwritten digit with its box.
+    """What is to be drawn and where: the sky, what things stand on, and each thing with its box.
 
     Things come as a caption names them, so that requests are followed word by word; equal ones from left to right.
     "rainy night, meadow: red boat<loc03><loc30><loc20><loc51> pink dog<loc40><loc31><loc60><loc48>".
@@ -148,7 +166,6 @@ def sketch(scene: Scene, language: Language) -> str:
     if scene.weather is not None and scene.time is not None:
         ground = _BESIDE[language].join((lexicon.sky_phrase(scene.weather, scene.time, language), ground))
     things = [thing_sketch(thing, language) for thing in sorted(scene.things, key=_as_named)]
-    things += [name + "".join(map(location, box)) for name, box in _named_digits(scene)]
     between = " " if language == "en" else ""
     return ground + (_WITH[language] + between + between.join(things) if things else "")
 
@@ -226,10 +243,33 @@ def ground(setting: Setting) -> Talk:
     return setting.talk("ground", setting.arranged(*shown(scene, setting.say(GROUND))), answer, facts)
 
 
+def survey(scene: Scene, language: Language) -> str:
+    """What a look over a picture finds: the sky, then each box from left to right, and what is in it.
+
+    That a place is fixed before what stands there is named lets a model attend to it.
+    "rainy night; <loc03><loc30><loc20><loc51>red boat; <loc40><loc31><loc60><loc48>pink dog".
+    """
+    named = [(thing.box, lexicon.coloured(thing.colour, thing.kind, language)) for thing in scene.things]
+    named += [(box, digit) for digit, box in _named_digits(scene)]
+    found = ["".join(map(location, box)) + name for box, name in sorted(named)]
+    if scene.weather is not None and scene.time is not None:
+        found.insert(0, lexicon.sky_phrase(scene.weather, scene.time, language))
+    return "; ".join(found) or _NONE[language]
+
+
+def look_over(setting: Setting) -> Talk:
+    """A picture, of any style or the assistant's own, and a request to go over it."""
+    scene = setting.scene(setting.dice.choices(("things", "mixed", "sky", "digits"), (0.6, 0.2, 0.05, 0.15))[0])
+    if not scene.digits and setting.chance(0.2):
+        scene = in_own_hand(scene, setting.rng)
+    answer = survey(scene, setting.language)
+    return setting.talk("survey", setting.arranged(*shown(scene, setting.say(SURVEY))), answer, {"answer": answer})
+
+
 def look(setting: Setting) -> Talk:
     """A picture, of any style or the assistant's own, and a request for the sketch that would lead to it."""
-    scene = setting.scene(setting.dice.choices(("things", "mixed", "sky", "digits"), (0.55, 0.25, 0.1, 0.1))[0])
-    if not scene.digits and setting.chance(0.6):
+    scene = setting.scene(setting.dice.choices(("things", "mixed", "sky"), (0.6, 0.3, 0.1))[0])
+    if setting.chance(0.6):
         scene = in_own_hand(scene, setting.rng)
     answer = sketch(scene, setting.language)
     return setting.talk("look", setting.arranged(*shown(scene, setting.say(LOOK))), answer, {"answer": answer})
