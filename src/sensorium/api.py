@@ -240,9 +240,11 @@ class Model:
         if not isinstance(text, str):
             raise RequestError(f"the text to say must be a string, not {type(text).__name__}")
         script = script_of(clauses(text.strip()), self.tokenizer)
-        prompt, _ = self._prompt([Message.user(SAY_ALOUD.format(text=text.strip()))])
+        conversation = [Message.user(SAY_ALOUD.format(text=text.strip()))]
+        prompt, _ = self._prompt(conversation)
         making = Making("speech", voice=self._voice(voice), script=script)
-        return self._engine.stream(prompt, settings, cancel=cancel, making=making)
+        without = self._wordless(conversation, settings)
+        return self._engine.stream(prompt, settings, cancel=cancel, making=making, wordless=without)
 
     def transcribe(self, audio: Media, **sampling: Any) -> str:
         """The words of a recording, in the language that is spoken.
@@ -366,7 +368,6 @@ class Model:
         What is wrong with it is raised here, before the first delta.
         """
         prompt, media = self._prompt(conversation)
-        leans = settings.image_guidance or settings.image_edit_guidance
         return self._engine.stream(
             prompt,
             settings,
@@ -374,7 +375,7 @@ class Model:
             blind=self._without_pictures(given) if settings.guidance else None,
             cancel=cancel,
             making=making,
-            wordless=self._prompt(wordless(conversation)) if leans and making.reply != "text" else None,
+            wordless=self._wordless(conversation, settings) if making.reply != "text" else None,
         )
 
     def _looking(
@@ -394,6 +395,10 @@ class Model:
         if left == [message.parts for message in conversation]:
             return None
         return self._prompt([replace(message, parts=parts) for message, parts in zip(conversation, left, strict=True)])
+
+    def _wordless(self, conversation: Sequence[Message], settings: SamplingConfig) -> Prompt | None:
+        """The prompt of a conversation without its words, where something is to lean away from it."""
+        return self._prompt(wordless(conversation)) if settings.leans_on_words else None
 
     def _prompt(self, conversation: Sequence[Message]) -> Prompt:
         """A conversation as the engine reads it, before the assistant's next turn."""

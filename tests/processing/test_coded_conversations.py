@@ -291,25 +291,31 @@ def test_without_words_pictures_stay_and_answers_without_any() -> None:
         Message.assistant([shown]),
         Message.user(""),
     ]
-    assert wordless([Message.assistant([Text("Yes. "), tone()])]) == [Message.assistant([Text("Yes. "), tone()])]
+    said = Message.assistant([Text("Yes, "), tone(), Text("yes."), tone()])
+    assert wordless([said, Message.assistant("No.")]) == [Message.assistant([tone(), tone()]), Message.assistant("No.")]
 
 
+@pytest.mark.parametrize("answer", [[Text("Red."), scribble(2)], [Text("Red."), tone(0.25)]])
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
-def test_words_are_dropped_by_chance_where_a_picture_answers(processor: Processor, chance: float) -> None:
+def test_words_are_dropped_by_chance_where_a_picture_or_speech_answers(
+    processor: Processor, chance: float, answer: list[Part]
+) -> None:
     varied = processor.augmented(AugmentConfig(drop_words=chance), np.random.default_rng(0))
-    asked = [Message.user([scribble(1), Text("Redder.")]), Message.assistant([scribble(2)])]
+    asked = [Message.user([scribble(1), Text("Redder.")]), Message.assistant(answer)]
     full = processor.encode_messages(asked).token_ids.tolist()
     bare = processor.encode_messages(wordless(asked)).token_ids.tolist()
-    assert len(bare) == len(full) - len(words("Redder."))
+    assert len(bare) == len(full) - len(words("Redder.")) - len(words("Red."))
     found = [varied.encode_messages(asked).token_ids.tolist() for _ in range(30)]
     assert all(each in (full, bare) for each in found)
     dropped = sum(each == bare for each in found)
     assert dropped == 30 * chance if chance != 0.5 else 8 <= dropped <= 22
-    # Where words or speech answer, nothing is dropped.
-    for answer in ([Text("A scribble.")], [Text("A scribble."), tone(0.25)]):
-        talk = [Message.user([scribble(1), Text("What is it?")]), Message.assistant(answer)]
-        plain = processor.encode_messages(talk).token_ids.tolist()
-        assert all(varied.encode_messages(talk).token_ids.tolist() == plain for _ in range(10))
+
+
+def test_no_words_are_dropped_where_words_answer(processor: Processor) -> None:
+    varied = processor.augmented(AugmentConfig(drop_words=1.0), np.random.default_rng(0))
+    talk = [Message.user([scribble(1), Text("What is it?")]), Message.assistant("A scribble.")]
+    plain = processor.encode_messages(talk).token_ids.tolist()
+    assert all(varied.encode_messages(talk).token_ids.tolist() == plain for _ in range(10))
 
 
 def test_a_models_draws_are_not_asked_of_one_that_only_sees() -> None:

@@ -27,9 +27,9 @@ class AugmentConfig(Config):
     Spectrograms (SpecAugment, Park et al. 2019, arXiv:1904.08779): up to `mel_masks` bands of at most `mel_width`
     mels, and `time_masks` stretches of at most `time_width` frames and a fifth of all, are set to silence.
 
-    Conversations that are answered by a picture lose all that the user writes or says, and the picture's sketch, with
-    probability `drop_words`: what such pictures are like by themselves is what guidance leans away from (Ho & Salimans
-    2022, arXiv:2207.12598).
+    Conversations that are answered by a picture or aloud lose all that the user writes or says, and the sketch of the
+    picture or the words of the speech, with probability `drop_words`: what pictures and speech are like by themselves
+    is what guidance leans away from (Ho & Salimans 2022, arXiv:2207.12598).
     """
 
     flip: Probability = 0.0

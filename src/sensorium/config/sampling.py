@@ -20,7 +20,8 @@ class SamplingConfig(Config):
     seldom a picture of anything (where a picture is asked for, its sketch is chosen as it is, without penalties, bias
     and stop strings), and `image_guidance` makes pictures keep to what was asked (Ho & Salimans 2022,
     arXiv:2207.12598; 0 is off, and it takes twice the work). Of pictures that go by an earlier one, it may have another
-    strength, `image_edit_guidance`: the harder a change is pressed, the more is lost of what was there.
+    strength, `image_edit_guidance`: the harder a change is pressed, the more is lost of what was there. In the same
+    way `speech_guidance` makes speech keep to its words.
 
     With `image_look`, `image_candidates` drafts are drawn of each picture, and the model looks at them and shows the
     best one: it answers each of these requests (one in each of its languages) with what it would sketch a picture by,
@@ -47,9 +48,15 @@ class SamplingConfig(Config):
     look_first: tuple[str, ...] = Field(default=(), max_length=8)
     speech_temperature: float = Field(default=0.7, ge=0.0, le=100.0)
     speech_top_p: float = Field(default=0.9, gt=0.0, le=1.0)
+    speech_guidance: float = Field(default=0.0, ge=0.0, le=100.0)
     logit_bias: dict[int, float] = Field(default_factory=dict)
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     n: int = Field(default=1, ge=1, le=128)
     logprobs: int | None = Field(default=None, ge=0, le=20)
+
+    @property
+    def leans_on_words(self) -> bool:
+        """Whether pictures or speech are to lean on what was asked."""
+        return bool(self.image_guidance or self.image_edit_guidance or self.speech_guidance)

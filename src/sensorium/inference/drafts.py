@@ -86,7 +86,7 @@ class Easel:
         while not cancel.is_set():
             scores = torch.cat([side.scores[:, ids.start : ids.stop] for side in sides])
             if reply.wordless is not None:
-                scores = as_asked(scores[:n], scores[n:], reply.image_guidance)
+                scores = as_asked(scores[:n], scores[n:], reply.guidance)
             for draft, drafter, each in zip(drafts, drafters, scores, strict=True):
                 draft.append(ids[drafter.choose(each)])
             if len(drafts[0]) == config.image_codec.n_codes:

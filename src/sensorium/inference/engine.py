@@ -80,8 +80,9 @@ class Engine:
             cancel: once set, every reply ends at its next token with `cancelled`.
             constraint: which words are allowed next.
             making: whether the reply is words, pictures or speech.
-            wordless: the prompt without its words, and its media, which `sampling.image_guidance` and
-                `sampling.image_edit_guidance` lean away from; none leaves pictures unguided.
+            wordless: the prompt without its words, and its media, which `sampling.image_guidance`,
+                `sampling.image_edit_guidance` and `sampling.speech_guidance` lean away from; none leaves pictures and
+                speech unguided.
 
         Yields:
             `TextDelta`s of whole characters, `ImageDelta`s of whole pictures, `AudioDelta`s as soon as there is sound,
@@ -101,7 +102,7 @@ class Engine:
             against = _whole_numbers(blind[0]), blind[1]
             self._check_tokens(against[0])
             self._check_media(*against)
-        if wordless is not None and (sampling.image_guidance or sampling.image_edit_guidance):
+        if wordless is not None and sampling.leans_on_words:
             self._check_tokens(_whole_numbers(wordless[0]))
             self._check_media(_whole_numbers(wordless[0]), wordless[1])
         else:
@@ -225,7 +226,7 @@ class Engine:
                 side.keep([0] * len(replies))
         while rows is not None and not cancel.is_set():
             for row, reply in enumerate(replies):
-                if wordless is not None and reply.draws_freely and reply.image_guidance and reply.wordless is None:
+                if wordless is not None and reply.guidance and reply.wordless is None:
                     reply.wordless = self._decoder.read([*wordless[0], *reply.wordless_ids], wordless[1], cancel=cancel)
                 with torch_threads(self.threads):  # not held while the caller has the delta
                     if easel is not None and reply.begins_to_draw:

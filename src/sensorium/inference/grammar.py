@@ -74,9 +74,9 @@ class Vocabulary:
         self.n_codes = 0 if self.picture is None else self.picture.n_codes
         self.picture_begin, self.picture_end = _edges(self.picture, controls)
         self.speech_begin, self.speech_end = _edges(self.speech, controls)
-        self._frames: set[int] = {
-            index for index in (self.picture_begin, self.picture_end, self.speech_begin, self.speech_end) if index >= 0
-        }
+        edges = (self.picture_begin, self.picture_end, self.speech_begin, self.speech_end)
+        self._edges = {index for index in edges if index >= 0}
+        self._frames = set(self._edges)
         for part in (config.vision, config.speech):
             if part is not None and self._frames and part.placeholder.token in controls:
                 self._frames.add(controls[part.placeholder.token])
@@ -90,11 +90,10 @@ class Vocabulary:
         """Whether tokens of words are a clause, to be said before the next one."""
         return ends_clause(self._tokenizer.decode(words))
 
-    def is_drawn(self, token: int) -> bool:
-        """Whether a token is part of a picture: one of its codes, or of what frames them."""
-        if self.picture is None:
-            return False
-        return token in self.picture.ids or token in (self.picture_begin, self.picture_end)
+    def is_made(self, token: int) -> bool:
+        """Whether a token is part of a picture or of speech: one of its codes, or of what frames them."""
+        codes = [codec.ids for codec in (self.picture, self.speech) if codec is not None]
+        return token in self._edges or any(token in ids for ids in codes)
 
     def forbidden(self, *, but: Iterable[int] = (), points: bool = True) -> Tensor | None:
         """(n_words,) true for the frames of pictures and speech, but some; None where there are no frames.

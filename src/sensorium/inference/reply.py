@@ -125,30 +125,29 @@ class Reply:
         self._sketch = ""
         self._drafters: list[Sampler] = []
         self.ended = False
-        self.wordless: Rows | None = None  # the same pictures in a conversation without words, while one is drawn
+        self.wordless: Rows | None = None  # what it makes in a conversation without words, while it is made
 
     @property
     def wordless_ids(self) -> list[int]:
-        """The tokens of its pictures, as in a conversation without words."""
-        return [token for token in self.token_ids if self._vocabulary.is_drawn(token)]
+        """The tokens of its pictures and speech, as in a conversation without words."""
+        return [token for token in self.token_ids if self._vocabulary.is_made(token)]
 
     @property
-    def image_guidance(self) -> float:
-        """How far the picture at hand leans on what was asked."""
-        sampling = self._sampling
+    def guidance(self) -> float:
+        """How far the next token leans on what was asked: 0 unless it is a code to choose, of picture or speech."""
+        sampling, state = self._sampling, self._grammar.state
+        if state == "words" or self._grammar.forced is not None:
+            return 0.0
+        if state == "speech":
+            return sampling.speech_guidance
         if sampling.image_edit_guidance is None or not self._grammar.goes_by_another:
             return sampling.image_guidance
         return sampling.image_edit_guidance
 
     @property
-    def draws_freely(self) -> bool:
-        """Whether the next token is a code of a picture, to be chosen."""
-        return self._grammar.state == "picture" and self._grammar.forced is None
-
-    @property
     def begins_to_draw(self) -> bool:
-        """Whether that is the first code of one."""
-        return self.draws_freely and not self._grammar.codes
+        """Whether the next token is the first code of a picture, to be chosen."""
+        return self._grammar.state == "picture" and self._grammar.forced is None and not self._grammar.codes
 
     @property
     def sketch(self) -> str:
@@ -214,9 +213,8 @@ class Reply:
         candidates = grammar.candidates(scores)
         if grammar.state == "words" and blind is not None:
             candidates = guided(candidates, grammar.candidates(blind), sampling.guidance)
-        if grammar.state == "picture" and self.wordless is not None:
-            without = grammar.candidates(self.wordless.scores[0])
-            candidates = as_asked(candidates, without, self.image_guidance)
+        if grammar.state != "words" and self.wordless is not None:
+            candidates = as_asked(candidates, grammar.candidates(self.wordless.scores[0]), self.guidance)
         sampler = self._samplers["sketch" if grammar.sketches else grammar.state]
         return grammar.token(sampler.choose(candidates))
 
@@ -235,6 +233,7 @@ class Reply:
             studio is not None and studio.stream is not None and state == "speech" and studio.codecs.speech is not None
         ):
             if grammar.state == "words":
+                self.wordless = None
                 yield from studio.sound(studio.stream.flush(), self._index)
             else:
                 code = token - studio.codecs.speech.config.first_id

@@ -147,10 +147,11 @@ def guided(scores: Tensor, blind: Tensor, guidance: float) -> Tensor:
 def as_asked(scores: Tensor, wordless: Tensor, guidance: float) -> Tensor:
     """Scores of codes that lean on what was asked for: log p + guidance · (log p - log q), (…, codes) each.
 
-    q is what the model draws where no words ask: classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
+    q is what the model draws or says where no words ask: classifier-free guidance (Ho & Salimans 2022,
+    arXiv:2207.12598). What cannot come (-inf) stays so.
     """
     log_p, log_q = scores.float().log_softmax(-1), wordless.float().log_softmax(-1)
-    return log_p + guidance * (log_p - log_q)
+    return log_p + (guidance * (log_p - log_q)).where(log_p > -math.inf, 0.0)
 
 
 def raw_logprobs(logits: Tensor, token: int, top: int) -> Logprobs:

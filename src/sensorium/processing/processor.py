@@ -176,14 +176,14 @@ class Processor:
                     yield "audio", self._said(part) if speaks else self._placeholders.written(part)
 
     def _perhaps_wordless(self, messages: Many[Message]) -> Many[Message]:
-        """In training, by chance, a conversation that is answered by a picture without the words that asked for it."""
-        if self._chance is None or self.codecs is None or self.codecs.image is None:
+        """In training, by chance, a conversation that is answered by a picture or aloud, without any words."""
+        if self._chance is None or self.codecs is None:
             return messages
         settings, generator = self._chance
-        draws = any(
-            isinstance(part, Image) for message in messages if message.role == "assistant" for part in message.parts
-        )
-        dropped = settings.drop_words and draws and generator.random() < settings.drop_words
+        made = [part for message in messages if message.role == "assistant" for part in message.parts]
+        draws = self.codecs.image is not None and any(isinstance(part, Image) for part in made)
+        speaks = self.codecs.speech is not None and any(isinstance(part, Audio) for part in made)
+        dropped = settings.drop_words and (draws or speaks) and generator.random() < settings.drop_words
         return wordless(messages) if dropped else messages
 
     def _drawn(self, part: Image, before: Image | None) -> list[Stretch]:
@@ -265,16 +265,17 @@ class Processor:
 def wordless(messages: Many[Message]) -> list[Message]:
     """A conversation without what its user writes and says: what he shows stays.
 
-    So it is with an answer that holds a picture, whose sketch is left out; one without stays as it is.
+    So it is with an answer that holds a picture or speech, whose sketch or words are left out; one without stays as it
+    is.
     """
     return [_without_words(message) for message in messages]
 
 
 def _without_words(message: Message) -> Message:
-    shown = tuple(part for part in message.parts if isinstance(part, Image))
     if message.role == "user":
-        return Message("user", shown or (Text(""),))
-    return Message(message.role, shown) if message.role == "assistant" and shown else message
+        return Message("user", tuple(part for part in message.parts if isinstance(part, Image)) or (Text(""),))
+    made = tuple(part for part in message.parts if not isinstance(part, Text))
+    return Message(message.role, made) if message.role == "assistant" and made else message
 
 
 _Piece: TypeAlias = tuple[str, bool, bool, Feature | Codes | None]  # text, control, learned, what it stands for
