@@ -29,7 +29,7 @@ def drafts(monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
     def recorded(*args: Any) -> Any:
         drawn = draw(*args)
         if drawn is not None:
-            found.append(drawn)
+            found.append(drawn[0])
         return drawn
 
     monkeypatch.setattr(Easel, "_drafts", recorded)
@@ -161,10 +161,10 @@ def test_without_a_sketch_there_is_nothing_to_look_for(
     assert drafts == []
 
 
-@pytest.mark.parametrize("where", ["_drafts", "_likelihood"])
+@pytest.mark.parametrize("where", ["_drafts", "_likelihoods"])
 def test_what_is_cancelled_ends_with_its_words(maker: Model, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     cancel, looks = threading.Event(), []
-    work, likelihood = getattr(Easel, where), Easel._likelihood
+    work, likelihood = getattr(Easel, where), Easel._likelihoods
 
     def cancelled(*args: Any) -> Any:
         cancel.set()
@@ -172,10 +172,10 @@ def test_what_is_cancelled_ends_with_its_words(maker: Model, monkeypatch: pytest
 
     def counted(*args: Any) -> Any:
         looks.append(1)
-        return cancelled(*args) if where == "_likelihood" else likelihood(*args)
+        return cancelled(*args) if where == "_likelihoods" else likelihood(*args)
 
     monkeypatch.setattr(Easel, where, cancelled)
-    monkeypatch.setattr(Easel, "_likelihood", counted)
+    monkeypatch.setattr(Easel, "_likelihoods", counted)
     deltas = list(maker.stream(TALKS[0], cancel=cancel, **asked()))
     assert ended(deltas).finish_reason == "cancelled"
     assert not any(isinstance(delta, ImageDelta) for delta in deltas)

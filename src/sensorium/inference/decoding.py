@@ -36,6 +36,10 @@ class Rows:
         self.cache = self.cache.rows(index)
         self.positions, self.scores = self.positions[index], self.scores[index.cpu()]
 
+    def become(self, other: Rows) -> None:
+        """Go on where others stand."""
+        self.cache, self.positions, self.scores = other.cache, other.positions, other.scores
+
     def copies(self, row: int, n: int) -> Rows:
         """One of them, so many times."""
         index = torch.full((n,), row, device=self.positions.device)
@@ -122,6 +126,25 @@ class Decoder:
         with torch_threads(self.threads):
             scores = self._model.logits(torch.tensor([token_ids], device=self._model.device), media)[0]
         return scores.float().cpu()
+
+    @torch.inference_mode()
+    def log_probabilities(self, token_ids: Tensor, places: Tensor, media: Media) -> Tensor:
+        """How likely the tokens at some places are behind those before them: (rows, places) float32 nats, on the CPU.
+
+        Args:
+            token_ids: (rows, time) int64.
+            places: (places,) int64, none of them 0.
+            media: the pictures and recordings whose placeholders stand in the rows.
+        """
+        model = self._model
+        with torch_threads(self.threads):
+            states = model.hidden_states(token_ids.to(model.device), media.to(model.device))
+            if isinstance(states, Tensor):  # of every place alone, so that no other needs scores
+                scores = model.logits_of(states[:, places - 1])
+            else:
+                scores = model.logits_of(states)[:, places - 1]
+            known = scores.float().log_softmax(-1).cpu()
+        return known.gather(2, token_ids[:, places, None])[..., 0]
 
     @torch.inference_mode()
     def text_vector(self, token_ids: Sequence[int]) -> Tensor:

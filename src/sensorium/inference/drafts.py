@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from sensorium.config import SamplingConfig
@@ -15,6 +17,14 @@ from sensorium.inference.sampler import as_asked
 from sensorium.messages import Image, Message, Text
 from sensorium.processing.media import media_of
 from sensorium.processing.processor import Processor
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A picture as tokens, and the reply as it was read while it was drawn, but for the last of them."""
+
+    codes: list[int]
+    rows: Rows
 
 
 class Easel:
@@ -45,8 +55,8 @@ class Easel:
         sees = config is not None and config.vision is not None and processor.template is not None
         return wanted and sees and codecs is not None and codecs.image is not None
 
-    def codes(self, rows: Rows, row: int, reply: Reply, cancel: threading.Event) -> list[int] | None:
-        """The tokens of the picture that a reply is about to draw.
+    def best(self, rows: Rows, row: int, reply: Reply, cancel: threading.Event) -> Draft | None:
+        """The picture that a reply is about to draw.
 
         Args:
             rows: the replies being written; they stay as they are.
@@ -55,25 +65,27 @@ class Easel:
             cancel: once set, there is nothing more to draw.
 
         Returns:
-            All codes, or None where there is nothing to choose by (no sketch) or for (it is cancelled).
+            The best draft, or None where there is nothing to choose by (no sketch) or for (it is cancelled).
         """
         if not reply.sketch:
             return None
-        drafts = self._drafts(rows, row, reply, cancel)
-        if drafts is None:
+        drawn = self._drafts(rows, row, reply, cancel)
+        if drawn is None:
             return None
-        sketch = Message.assistant(reply.sketch)
-        requests, worth = self._requests, []
-        for draft in drafts:
-            if cancel.is_set():
-                return None
-            picture = Image(data=reply.draft(draft))
-            found = [self._likelihood([Message.user((picture, Text(request))), sketch]) for request in requests]
-            worth.append(max(found))
-            requests = (requests[found.index(worth[-1])],)  # the one in the sketch's language
-        return drafts[worth.index(max(worth))]
+        drafts, read = drawn
+        first, *others = [Image(data=reply.draft(draft)) for draft in drafts]
+        found = [self._likelihoods([first], request, reply.sketch)[0] for request in self._requests]
+        if cancel.is_set():
+            return None
+        request = self._requests[found.index(max(found))]  # the one in the sketch's language
+        worth = [max(found), *self._likelihoods(others, request, reply.sketch)]
+        best = worth.index(max(worth))
+        return Draft(drafts[best], read.copies(best, 1))
 
-    def _drafts(self, rows: Rows, row: int, reply: Reply, cancel: threading.Event) -> list[list[int]] | None:
+    def _drafts(
+        self, rows: Rows, row: int, reply: Reply, cancel: threading.Event
+    ) -> tuple[list[list[int]], Rows] | None:
+        """All drafts, and the rows in which they were read but for their last codes."""
         config = self._processor.config
         assert config is not None
         assert config.image_codec is not None
@@ -90,21 +102,23 @@ class Easel:
             for draft, drafter, each in zip(drafts, drafters, scores, strict=True):
                 draft.append(ids[drafter.choose(each)])
             if len(drafts[0]) == config.image_codec.n_codes:
-                return drafts
+                return drafts, sides[0]
             for side in sides:
                 self._decoder.step(side, [draft[-1] for draft in drafts] * (len(side.scores) // n))
         return None
 
-    def _likelihood(self, conversation: Sequence[Message]) -> float:
-        """Mean log-probability of the words of the last message; the least there is where they do not fit."""
+    def _likelihoods(self, pictures: Sequence[Image], request: str, sketch: str) -> list[float]:
+        """Mean log-probability of a sketch, asked for so of each picture; the least there is where it is too long."""
         processor = self._processor
-        sequence = processor.encode_messages(conversation)
+        talks = [
+            processor.encode_messages([Message.user((picture, Text(request))), Message.assistant(sketch)])
+            for picture in pictures
+        ]
         config = processor.config
-        if config is None or len(sequence) > config.decoder.max_positions:
-            return -math.inf
-        ids = torch.from_numpy(sequence.token_ids).long()
-        ends = torch.isin(ids, torch.tensor(sorted(processor.stop_ids)))
-        places = (torch.from_numpy(sequence.learned) & ~ends).nonzero()[:, 0]
-        media = media_of([sequence.features]) if sequence.features else None
-        scores = self._decoder.logits(ids.tolist(), media)[places - 1].log_softmax(-1)
-        return float(scores.gather(1, ids[places, None]).mean())
+        if config is None or len(talks[0]) > config.decoder.max_positions:
+            return [-math.inf] * len(pictures)
+        ids = torch.from_numpy(np.stack([talk.token_ids for talk in talks])).long()
+        ends = torch.isin(ids[0], torch.tensor(sorted(processor.stop_ids)))
+        places = (torch.from_numpy(talks[0].learned) & ~ends).nonzero()[:, 0]
+        found = self._decoder.log_probabilities(ids, places, media_of([talk.features for talk in talks]))
+        return found.mean(1).tolist()

@@ -229,9 +229,14 @@ class Engine:
                 if wordless is not None and reply.guidance and reply.wordless is None:
                     reply.wordless = self._decoder.read([*wordless[0], *reply.wordless_ids], wordless[1], cancel=cancel)
                 with torch_threads(self.threads):  # not held while the caller has the delta
-                    if easel is not None and reply.begins_to_draw:
-                        reply.settle(easel.codes(rows, row, reply, cancel) or ())
-                    made = list(reply.take(rows.scores[row], None if blind is None else blind.scores[row]))
+                    draft = easel.best(rows, row, reply, cancel) if easel and reply.begins_to_draw else None
+                    if draft is not None:
+                        reply.settle(draft.codes)
+                    if draft is not None and len(replies) == 1 and blind is None:
+                        rows.become(draft.rows)
+                        made = reply.take_settled()
+                    else:
+                        made = list(reply.take(rows.scores[row], None if blind is None else blind.scores[row]))
                 yield from made
             going = [row for row, reply in enumerate(replies) if not reply.ended]
             if not going:

@@ -235,6 +235,11 @@ class Grammar:
         else:
             self._words.append(token)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the next code of the picture at hand is chosen already."""
+        return bool(self._settled)
+
     def settle(self, codes: Sequence[int]) -> None:
         """Take all codes of the picture that was just begun as chosen."""
         self._settled = deque(codes)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
 from sensorium.codecs.streaming import AnyStream, stream_of
@@ -170,10 +171,16 @@ class Reply:
         return self._studio.draft(codes)
 
     def settle(self, codes: Sequence[int]) -> None:
-        """Take all codes of the picture that begins as chosen; none leaves the choice to be made."""
-        if codes:
-            self.wordless = None
+        """Take all codes of the picture that begins as chosen."""
+        self.wordless = None
         self._grammar.settle(codes)
+
+    def take_settled(self) -> list[Delta]:
+        """Take all codes that are chosen already; what they set free, and the end where there is no room for more."""
+        made: list[Delta] = []
+        while self._grammar.is_settled and not self.ended:
+            made += self.take(torch.empty(0))
+        return made
 
     def take(self, scores: Tensor, blind: Tensor | None = None) -> Iterator[Delta]:
         """Choose the next token from scores (vocab_size,); yield what it sets free, and the end if it is one.
