@@ -100,6 +100,17 @@ def test_what_could_not_be_written_is_refused(refused: Callable, arguments: tupl
     assert hint in refused(*arguments)
 
 
+def test_a_file_that_could_not_be_written_is_told_before_anything_is_drawn(
+    refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("ask", "Draw", "--reply", "image", "--model", "no such model", "--out")
+    folder = tmp_path / "here.png"
+    folder.mkdir()
+    assert "here.png is a folder" in refused(*asked, folder)
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)
+    assert "permission denied" in refused(*asked, tmp_path / "there.png")
+
+
 def test_what_the_model_cannot_make_is_refused(refused: Callable, maker: Path, observer: Path, tmp_path: Path) -> None:
     out = tmp_path / "ball.png"
     assert "no image codec" in refused("ask", "Draw", "--reply", "image", "--out", out, "--model", observer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def check_out(out: Path | None, reply: str) -> None:
 
     Raises:
         RequestError: the ending does not fit the reply, or a picture or speech is asked for without a file.
-        DataError: the folder is not there.
+        DataError: the folder is not there, or nothing can be written in it, or the file is a folder itself.
     """
     if out is None:
         if reply in _ENDINGS:
@@ -27,6 +28,10 @@ def check_out(out: Path | None, reply: str) -> None:
         raise RequestError(f"{out} must end in {' or '.join(endings)} (pictures are PNG files, speech is WAV)")
     if not out.absolute().parent.is_dir():
         raise DataError(f"the folder of {out} does not exist (make it first)")
+    if out.is_dir():
+        raise DataError(f"{out} is a folder (name a file in it)")
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise DataError(f"{out} cannot be written: its folder takes no files (permission denied)")
 
 
 def write_media(out: Path, deltas: Sequence[Delta]) -> list[Path]:
