@@ -38,7 +38,9 @@ def ask(
         Path | None, typer.Option("--out", "-o", help="The file for pictures (PNG) or speech (WAV) of the answer.")
     ] = None,
     voice: VoiceOption = None,
-    pictures: Annotated[int, typer.Option(min=1, max=16, help="How many, with --reply image, as far as the model's context holds them.")] = 1,
+    pictures: Annotated[
+        int, typer.Option(min=1, max=16, help="How many, with --reply image, as the context has room.")
+    ] = 1,
     as_json: options.JsonOption = False,
     temperature: options.TemperatureOption = None,
     top_p: options.TopPOption = None,
