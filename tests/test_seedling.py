@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sensorium.data.world.talk.places import LOOK
+from sensorium.data.world.talk.places import LOOK, SURVEY
 from sensorium.hub.folder import load_pretrained
 from sensorium.hub.resolve import shipped_models
 from sensorium.train.recipe import load_recipe
@@ -27,6 +27,7 @@ def test_it_weighs_at_most_25_megabytes() -> None:
 
 
 def test_it_is_asked_to_look_in_words_that_it_was_taught() -> None:
-    english, chinese = load_recipe(RECIPES / "seedling.yaml").sampling.image_look
-    assert english in LOOK.of("en", "train")
-    assert chinese in LOOK.of("zh", "train")
+    sampling = load_recipe(RECIPES / "seedling.yaml").sampling
+    for (english, chinese), taught in ((sampling.image_look, LOOK), (sampling.look_first, SURVEY)):
+        assert english in taught.of("en", "train")
+        assert chinese in taught.of("zh", "train")

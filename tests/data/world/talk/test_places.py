@@ -132,7 +132,15 @@ def test_a_survey_names_the_sky_then_all_that_stands_in_the_picture_from_left_to
     for index in range(200):
         talk = make_talk("survey", np.random.default_rng([2, index]), language=language, split="train")
         (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
-        items = talk.answer.split("; ")
+        listed, _, told = talk.answer.partition(" = ")
+        if scene.things:
+            total, _, named = told.partition(": ")
+            assert total == lexicon.amount(len(scene.things), language)
+            assert lexicon.attributes(named, language) == lexicon.truth(
+                {"things": lexicon.contents(scene), "weather": None, "time": None}
+            )
+        assert bool(told) == bool(scene.things)
+        items = listed.split("; ")
         if scene.weather is not None:
             assert items.pop(0) == lexicon.sky_phrase(scene.weather, scene.time, language)
         found = [(tuple(map(int, re.findall(r"<loc(\d\d)>", item))), item.rpartition(">")[2]) for item in items]

@@ -244,17 +244,20 @@ def ground(setting: Setting) -> Talk:
 
 
 def survey(scene: Scene, language: Language) -> str:
-    """What a look over a picture finds: the sky, then each box from left to right, and what is in it.
+    """What a look over a picture finds: the sky, then each box from left to right, and what is in it; and how many.
 
     That a place is fixed before what stands there is named lets a model attend to it.
-    "rainy night; <loc03><loc30><loc20><loc51>red boat; <loc40><loc31><loc60><loc48>pink dog".
+    "rainy night; <loc03><loc30><loc20><loc51>red boat; <loc40><loc31><loc60><loc48>red boat = two: two red boats".
     """
     named = [(thing.box, lexicon.coloured(thing.colour, thing.kind, language)) for thing in scene.things]
     named += [(box, digit) for digit, box in _named_digits(scene)]
     found = ["".join(map(location, box)) + name for box, name in sorted(named)]
     if scene.weather is not None and scene.time is not None:
         found.insert(0, lexicon.sky_phrase(scene.weather, scene.time, language))
-    return "; ".join(found) or _NONE[language]
+    if not scene.things:
+        return "; ".join(found) or _NONE[language]
+    total = lexicon.amount(len(scene.things), language)
+    return f"{'; '.join(found)} = {total}: {lexicon.things_phrase(lexicon.contents(scene), language)}"
 
 
 def look_over(setting: Setting) -> Talk:

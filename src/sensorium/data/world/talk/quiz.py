@@ -17,14 +17,15 @@ from sensorium.data.world.talk.questions import ASKED, questions_about, single_t
 from sensorium.data.world.talk.setting import Setting, shown
 from sensorium.data.world.talk.types import Talk, Turn
 
-_MOST = 6  # questions about a picture
+_MOST = 10  # questions about a picture
 _BOXES = 5  # boxes in an answer
 
 
 def quiz(setting: Setting) -> Talk:
-    """A picture, and up to six questions, requests to describe it, and requests for boxes, in any order."""
+    """A picture, and up to ten questions, requests to describe it, and requests for boxes, in any order."""
     scene = ASKED[setting.pick(tuple(ASKED))][0](setting)
-    asked = [(question.sort, question.text, question.answer) for question in questions_about(setting, scene, _MOST)]
+    questions = [*questions_about(setting, scene, _MOST), *questions_about(setting, scene, _MOST)]
+    asked = list(dict.fromkeys((question.sort, question.text, question.answer) for question in questions))
     if setting.chance(0.5):
         asked.append(("caption", setting.say(CAPTION), describe(scene, setting.language)))
     if 0 < len(scene.things) <= _BOXES and setting.chance(0.6):
@@ -33,7 +34,7 @@ def quiz(setting: Setting) -> Talk:
 
 
 def shapes(setting: Setting) -> Talk:
-    """A picture of things, and up to six requests to box, to count and to name kinds of them."""
+    """A picture of things, and up to ten requests to box, to count and to name kinds of them."""
     groups = setting.groups(*(1 + setting.dice.randrange(3) for _ in range(1 + setting.dice.randrange(3))))
     scene = setting.scene("things", groups)
     language = setting.language
@@ -64,7 +65,7 @@ def _places(setting: Setting, scene: Scene) -> list[tuple[str, str]]:
 
 
 def _asked(setting: Setting, kind: str, scene: Scene, asked: list[tuple[str, str, str]]) -> Talk:
-    """A talk of up to six of the questions, in any order, the picture shown with the first."""
+    """A talk of up to ten of the questions, in any order, the picture shown with the first."""
     setting.dice.shuffle(asked)
     turns = []
     for index, (_, text, answer) in enumerate(asked[:_MOST]):
