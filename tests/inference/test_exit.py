@@ -37,3 +37,43 @@ def test_a_program_ends_cleanly_in_the_middle_of_a_compilation(talker: Path, tmp
         [sys.executable, "-c", SCRIPT, str(talker), stage], capture_output=True, text=True, env=environment, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "over\n", "")
+
+
+COMPILING = """
+import atexit, os, sys, threading, time
+from pathlib import Path
+import sensorium
+from sensorium.inference.compiled import CompiledStep
+from sensorium.hub.folder import load_pretrained
+
+atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))  # what is registered first comes last
+
+def descendants(pid):
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            yield Path(f"/proc/{child}/comm").read_text().strip()
+            yield from descendants(child)
+
+CompiledStep(load_pretrained(sys.argv[1]).model, 1).prepare(wait=False)
+end = time.monotonic() + 120
+while time.monotonic() < end:
+    try:
+        if "cc1plus" in descendants(os.getpid()):
+            break
+    except OSError:  # it had ended meanwhile
+        pass
+    time.sleep(0.01)
+print("over")
+"""
+
+
+def test_a_program_does_not_leave_a_thread_behind_that_waits_for_the_compiler(talker: Path, tmp_path: Path) -> None:
+    import torch
+
+    if not has_compiler(torch.device("cpu")) or not Path("/proc/self/task").exists():
+        pytest.skip("no C++ compiler on this machine, or no list of processes")
+    environment = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILING, str(talker)], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "over\n['MainThread']\n", "")

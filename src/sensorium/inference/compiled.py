@@ -5,10 +5,14 @@ from __future__ import annotations
 import atexit
 import ctypes
 import logging
+import os
+import signal
 import sys
 import threading
 import types
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,7 +56,22 @@ def _give_up(thread: threading.Thread) -> None:
     for _ in range(_TRIES):  # where an exception may not pass, such as in a weak reference's end, it is lost
         if thread.is_alive() and thread.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
-            thread.join(_PATIENCE / _TRIES)  # while it waits for the C++ compiler it cannot stop, and need not
+            if thread.native_id is not None:  # a wait for the C++ compiler would end amid the interpreter's own end
+                _stop_children(Path(f"/proc/self/task/{thread.native_id}"))
+            thread.join(_PATIENCE / _TRIES)
+
+
+def _stop_children(task: Path) -> None:
+    """Stop the processes that a thread began, and those that they began; where no such list is kept, nothing."""
+    try:
+        children = [int(child) for child in (task / "children").read_text().split()]
+    except OSError:
+        return
+    for child in children:
+        for other in Path(f"/proc/{child}/task").glob("*"):
+            _stop_children(other)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 class CompiledStep:
