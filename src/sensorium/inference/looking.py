@@ -12,7 +12,7 @@ from sensorium.messages import Done, Image, Message, Text, TextDelta
 from sensorium.processing.media import media_of
 from sensorium.processing.processor import Processor
 
-_LONGEST = 128  # tokens of what it finds; what comes to no end is left out
+_LONGEST = 160  # tokens of what it finds; what comes to no end is left out
 _ROOM = 64  # tokens that are left to answer in
 
 

@@ -144,7 +144,12 @@ def test_a_survey_names_the_sky_then_all_that_stands_in_the_picture_from_left_to
         if scene.weather is not None:
             assert items.pop(0) == lexicon.sky_phrase(scene.weather, scene.time, language)
         found = [(tuple(map(int, re.findall(r"<loc(\d\d)>", item))), item.rpartition(">")[2]) for item in items]
-        things = [(thing.box, lexicon.coloured(thing.colour, thing.kind, language)) for thing in scene.things]
+        things, blank = [], " " if language == "en" else ""
+        for index, thing in enumerate(ordered := sorted(scene.things, key=lambda thing: thing.box)):
+            alike = sum((each.colour, each.kind) == (thing.colour, thing.kind) for each in ordered[: index + 1])
+            name = lexicon.coloured(thing.colour, thing.kind, language)
+            words = (name, lexicon.amount(alike, language, thing.kind), lexicon.place_word(thing.place, language))
+            things.append((thing.box, blank.join(words)))
         things += zip(digit_boxes(scene), map(str, scene.digits), strict=True) if scene.digits else []
         if not things:
             assert scene.weather is not None

@@ -16,6 +16,7 @@ Facts of `detect`, `ground` and `outline`: `boxes` (a list of [name, x0, y0, x1,
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from sensorium.data.world.hand import in_own_hand
@@ -244,13 +245,23 @@ def ground(setting: Setting) -> Talk:
 
 
 def survey(scene: Scene, language: Language) -> str:
-    """What a look over a picture finds: the sky, then each box from left to right, and what is in it; and how many.
+    """What a look over a picture finds: the sky, then each box from left to right with what is in it; and how many.
 
-    That a place is fixed before what stands there is named lets a model attend to it.
-    "rainy night; <loc03><loc30><loc20><loc51>red boat; <loc40><loc31><loc60><loc48>red boat = two: two red boats".
+    A place is fixed before what stands there is named, which lets a model attend to it, and it counts as it goes: the
+    how manieth of its name each thing is, and in which ninth of the picture.
+    "rainy night; <loc03><loc30><loc20><loc51>red boat one left; <loc40><loc31><loc60><loc48>red boat two right = two:
+    two red boats".
     """
-    named = [(thing.box, lexicon.coloured(thing.colour, thing.kind, language)) for thing in scene.things]
-    named += [(box, digit) for digit, box in _named_digits(scene)]
+    counts: Counter[tuple[str, str]] = Counter()
+    named = [(box, digit) for digit, box in _named_digits(scene)]
+    for thing in sorted(scene.things, key=lambda thing: thing.box):
+        counts[thing.colour, thing.kind] += 1
+        words = (
+            lexicon.coloured(thing.colour, thing.kind, language),
+            lexicon.amount(counts[thing.colour, thing.kind], language, thing.kind),
+            lexicon.place_word(thing.place, language),
+        )
+        named.append((thing.box, (" " if language == "en" else "").join(words)))
     found = ["".join(map(location, box)) + name for box, name in sorted(named)]
     if scene.weather is not None and scene.time is not None:
         found.insert(0, lexicon.sky_phrase(scene.weather, scene.time, language))
