@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -58,6 +59,7 @@ class Model:
     def __init__(self, pretrained: Pretrained, *, threads: int | None = None) -> None:
         self._pretrained = pretrained
         self._engine = Engine(pretrained.model, pretrained.processor, threads=threads)
+        self._surveys: Looker | None = None
 
     @property
     def name(self) -> str:
@@ -85,6 +87,13 @@ class Model:
         if self._pretrained.processor is None:
             raise RequestError(f"{self.name} came without a tokenizer: it takes token ids only (use logits)")
         return self._pretrained.processor
+
+    @property
+    def _looker(self) -> Looker:
+        """What looks at pictures, and remembers what it saw."""
+        if self._surveys is None:
+            self._surveys = Looker(self._engine, self.processor)
+        return self._surveys
 
     def chat(
         self,
@@ -156,7 +165,7 @@ class Model:
         answer = self._answering(conversation, conversation, settings, making, cancel)
         if not Looker.serves(conversation, settings):
             return answer
-        return self._looking(conversation, settings, making, cancel)
+        return self._looking(answer, conversation, settings, making, cancel)
 
     def draw(
         self,
@@ -241,7 +250,7 @@ class Model:
             raise RequestError(f"the text to say must be a string, not {type(text).__name__}")
         script = script_of(clauses(text.strip()), self.tokenizer)
         conversation = [Message.user(SAY_ALOUD.format(text=text.strip()))]
-        prompt, _ = self._prompt(conversation)
+        prompt, _ = self.processor.prompt(conversation)
         making = Making("speech", voice=self._voice(voice), script=script)
         without = self._wordless(conversation, settings)
         return self._engine.stream(prompt, settings, cancel=cancel, making=making, wordless=without)
@@ -367,7 +376,7 @@ class Model:
 
         What is wrong with it is raised here, before the first delta.
         """
-        prompt, media = self._prompt(conversation)
+        prompt, media = self.processor.prompt(conversation)
         return self._engine.stream(
             prompt,
             settings,
@@ -380,30 +389,30 @@ class Model:
 
     def _looking(
         self,
+        answer: Iterator[Delta],
         conversation: Sequence[Message],
         settings: SamplingConfig,
         making: Making,
         cancel: threading.Event | None,
     ) -> Iterator[Delta]:
-        """The answer of one who looks at the pictures first."""
-        looker = Looker(self._engine, self.processor, settings.look_first)
-        yield from self._answering(looker.looked(conversation, cancel), conversation, settings, making, cancel)
+        """The answer of one who looks at the pictures first; the given one where that leaves it no room."""
+        looked = self._looker.looked(conversation, settings.look_first, reply=making.reply, cancel=cancel)
+        with suppress(RequestError):
+            answer = self._answering(looked, conversation, settings, making, cancel)
+        yield from answer
 
     def _without_pictures(self, conversation: Sequence[Message]) -> Prompt | None:
         """The prompt of a conversation whose pictures are taken out; None where there are none."""
         left = [tuple(part for part in message.parts if not isinstance(part, Image)) for message in conversation]
         if left == [message.parts for message in conversation]:
             return None
-        return self._prompt([replace(message, parts=parts) for message, parts in zip(conversation, left, strict=True)])
+        return self.processor.prompt(
+            [replace(message, parts=parts) for message, parts in zip(conversation, left, strict=True)]
+        )
 
     def _wordless(self, conversation: Sequence[Message], settings: SamplingConfig) -> Prompt | None:
         """The prompt of a conversation without its words, where something is to lean away from it."""
-        return self._prompt(wordless(conversation)) if settings.leans_on_words else None
-
-    def _prompt(self, conversation: Sequence[Message]) -> Prompt:
-        """A conversation as the engine reads it, before the assistant's next turn."""
-        sequence = self.processor.encode_messages(conversation, add_generation_prompt=True)
-        return sequence.token_ids.tolist(), media_of([sequence.features]) if sequence.features else None
+        return self.processor.prompt(wordless(conversation)) if settings.leans_on_words else None
 
     def _making(
         self, conversation: Sequence[Message], reply: ReplyKind, voice: str | Media | None, pictures: int

@@ -13,10 +13,14 @@ from sensorium.data.mixture import Mixture
 from sensorium.data.records import Record
 from sensorium.data.spec import DatasetSpec
 from sensorium.data.world.settings import WorldSpec
+from sensorium.data.world.source import World
 from sensorium.data.world.speech import speak, wav_bytes
 from sensorium.data.world.talk.making import ALOUD, VOICE
+from sensorium.data.world.talk.places import SURVEY
 from sensorium.messages import Audio, Image, Message, Text
 
+LOOKS = {text for language in ("en", "zh") for text in SURVEY.of(language, "train")}
+REQUESTS = ALOUD.of("en", "train") + ALOUD.of("zh", "train")
 PICTURE = Image(data=b"P6 1 1 255\n\0\0\0")
 
 
@@ -86,6 +90,40 @@ def test_what_nobody_asked_for_stays_written() -> None:
     assert said(Message.assistant("Hello, dear friends.")) == (Message.assistant("Hello, dear friends."),)
     document = Record("Hello, dear friends.", "here:1")
     assert aloud(document, random.Random(0), "train") is document
+
+
+@pytest.mark.parametrize("kind", ["weather", "vqa", "caption"])
+def test_surveys_are_not_said_and_the_request_stays_with_the_question(kind: str) -> None:
+    world = World(WorldSpec(kinds={kind: 1.0}, look=1.0), "train")
+    surveys = 0
+    for index in range(30):
+        talk = world.record(index).content
+        assert isinstance(talk, tuple)
+        found = said(*talk, seed=index)
+        for place, message in enumerate(talk):
+            if message.text in LOOKS:
+                surveys += 1
+                assert found[place : place + 2] == talk[place : place + 2]
+        assert any(isinstance(part, Audio) for part in found[-1].parts)
+        assert any(found[-2].text.endswith(request) for request in REQUESTS)
+    assert surveys > 10
+
+
+def test_a_mixture_goes_on_with_the_same_records_said() -> None:
+    spec = DatasetSpec(world=WorldSpec(kinds={"greet": 1.0}), split="train", aloud=0.5)
+
+    def begun() -> Mixture[Any]:
+        return Mixture([spec], None, (), seed=1, repeat=True)  # type: ignore[type-var]
+
+    def drawn(mixture: Mixture[Any], n: int) -> list[Record]:
+        return [mixture.draw(lambda record, _: [record], lambda _: 1)[0] for _ in range(n)]
+
+    whole = begun()
+    first = drawn(whole, 9)
+    restored = begun()
+    restored.load_state_dict(whole.state_dict())
+    assert drawn(restored, 12) == drawn(whole, 12)
+    assert 0 < sum(bool(record.media) for record in first) < 9
 
 
 def test_a_data_set_is_said_aloud_as_often_as_it_asks_for() -> None:

@@ -58,7 +58,9 @@ def drawn(message: Any) -> list[Image]:
     return [part for part in message.parts if isinstance(part, Image)]
 
 
-def test_the_draft_is_shown_in_which_the_sketch_is_seen_best(maker: Model, drafts: list[list[list[int]]]) -> None:
+@pytest.mark.parametrize("fusion", ["feature", "cross", "decision"])
+def test_the_draft_is_shown_in_which_the_sketch_is_seen_best(drafts: list[list[list[int]]], fusion: str) -> None:
+    maker = make_model(fusion=fusion)
     codecs = maker.processor.codecs
     assert codecs is not None
     chosen = set()
@@ -73,7 +75,7 @@ def test_the_draft_is_shown_in_which_the_sketch_is_seen_best(maker: Model, draft
         best = int(np.argmax([seen(maker, picture, sketch)[language] for picture in pictures]))
         assert drawn(shown) == [pictures[best]]
         chosen.add(best)
-    assert len(chosen) > 1
+    assert len(chosen) > 1 or fusion == "cross"  # whose gates are closed: to it all pictures are alike
 
 
 @pytest.mark.parametrize("fusion", ["feature", "cross", "decision"])

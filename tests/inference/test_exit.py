@@ -63,6 +63,8 @@ while time.monotonic() < end:
     except OSError:  # it had ended meanwhile
         pass
     time.sleep(0.01)
+else:
+    print("the compiler was never seen")
 print("over")
 """
 

@@ -14,6 +14,7 @@ from making import N_CODES, make_model, scribble, tokenizer
 from torch import Tensor
 
 from sensorium.api import Model
+from sensorium.clauses import can_be_said
 from sensorium.errors import RequestError
 from sensorium.inference import grammar as grammar_module
 from sensorium.inference.grammar import WORDS, Grammar, Making, ReplyKind, Vocabulary, script_of
@@ -24,6 +25,7 @@ IMAGE_BEGIN, IMAGE_END = CONTROLS["<|image_begin|>"], CONTROLS["<|image_end|>"]
 AUDIO_BEGIN, AUDIO_END = CONTROLS["<|audio_begin|>"], CONTROLS["<|audio_end|>"]
 FRAMES = {IMAGE_BEGIN, IMAGE_END, AUDIO_BEGIN, AUDIO_END, CONTROLS["<|image|>"], CONTROLS["<|audio|>"]}
 END = CONTROLS["<|end|>"]
+WORD = tokenizer().encode("cat")[0]
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,8 @@ def test_a_spoken_reply_has_words_before_all_speech_and_speech_behind_all_words(
     assert whole[::2] == ["words"] * len(whole[::2])
     assert whole[1::2] == ["speech"] * len(whole[1::2])
     if pieces[-1] == "end":  # it never ends unspoken
-        assert whole[-1] == "speech"
+        last = max(place for place, token in enumerate(tokens) if token == AUDIO_END)
+        assert whole[-1] == "speech" or not can_be_said(tokenizer().decode(tokens[last + 1 :]))
     if pieces[-1] == "cut":
         assert whole[-1] == "words"
     if pieces[-1] != "end":
@@ -266,7 +269,7 @@ def test_speech_asks_for_no_room_of_a_picture(vocabulary: Vocabulary, reply: Rep
     scores = torch.zeros(vocabulary.speech.ids.stop if vocabulary.speech else 0)
     scores[AUDIO_BEGIN] = 5.0
     grammar = Grammar(vocabulary, Making(reply, reference=REFERENCE), limit=4)
-    grammar.take(40)
+    grammar.take(WORD)
     assert grammar.candidates(scores)[AUDIO_BEGIN].item() >= 5.0
     assert grammar.candidates(scores)[IMAGE_BEGIN].item() == -math.inf
 
@@ -279,7 +282,7 @@ def test_where_words_would_end_they_are_spoken(vocabulary: Vocabulary) -> None:
     stops = vocabulary.stop_ids
     begun = grammar.candidates(scores)
     assert begun[[*stops, AUDIO_BEGIN]].tolist() == [-math.inf] * (len(stops) + 1)
-    grammar.take(40)
+    grammar.take(WORD)
     unspoken = grammar.candidates(scores)
     assert unspoken[stops].tolist() == [-math.inf] * len(stops)
     assert unspoken[AUDIO_BEGIN].item() == pytest.approx(scores[[*stops, AUDIO_BEGIN]].logsumexp(0).item())
@@ -305,6 +308,24 @@ def test_a_spoken_reply_says_each_clause_as_soon_as_it_is_written(vocabulary: Vo
     for token in (AUDIO_BEGIN, vocabulary.speech.ids.start, AUDIO_END, *next_ones):
         grammar.take(token)
     assert grammar.forced is None  # too short to be said before more is known
+
+
+def test_marks_behind_what_was_said_need_no_sound(vocabulary: Vocabulary) -> None:
+    assert vocabulary.speech is not None
+    grammar = Grammar(vocabulary, Making("speech"), limit=200)
+    for token in (*tokenizer().encode("Once upon a time,"), AUDIO_BEGIN, vocabulary.speech.ids.start, AUDIO_END):
+        grammar.take(token)
+    scores = torch.zeros(vocabulary.speech.ids.stop)
+    for token in tokenizer().encode(" !"):
+        grammar.take(token)
+        assert grammar.forced is None
+        left = grammar.candidates(scores)
+        assert left[END] == 0
+        assert left[AUDIO_BEGIN] == -math.inf
+    grammar.take(tokenizer().encode("a")[0])
+    left = grammar.candidates(scores)
+    assert left[END] == -math.inf
+    assert left[AUDIO_BEGIN] > 0
 
 
 @pytest.mark.parametrize("reply", ["auto", "text"])

@@ -6,13 +6,14 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sensorium.clauses import breadth, clauses
+from sensorium.clauses import breadth, can_be_said, clauses
 from sensorium.data.records import Record
-from sensorium.data.world.speech import speak, wav_bytes
-from sensorium.data.world.splits import Split
-from sensorium.data.world.talk import ALOUD, VOICE, Language
+from sensorium.data.world.source import own_speech
+from sensorium.data.world.splits import SPLITS, Split
+from sensorium.data.world.talk import ALOUD, LANGUAGES, Language
+from sensorium.data.world.talk.places import SURVEY
 from sensorium.languages import is_chinese
-from sensorium.messages import Audio, Message, Part, Text
+from sensorium.messages import Audio, Image, Message, Part, Text
 
 _LONGEST = 160  # breadth of all answers of a conversation
 _UNSAYABLE = "<"  # begins places of a picture, which are not for the ear
@@ -22,7 +23,8 @@ def aloud(record: Record, dice: random.Random, split: Split) -> Record:
     """A conversation whose user asks, with the first turn where that can be, for spoken answers, and is given them.
 
     They are said in the assistant's own, even voice. Answers that are not words alone, or name places of a picture,
-    stay as they are; so does a record that is no conversation, or is too long to be said.
+    stay as they are, and so do surveys, which are nobody's to hear; so does a record that is no conversation, or is too
+    long to be said.
 
     Args:
         record: a document or conversation.
@@ -35,7 +37,11 @@ def aloud(record: Record, dice: random.Random, split: Split) -> Record:
     if isinstance(record.content, str):
         return record
     messages = list(record.content)
-    said = [index for index, message in enumerate(messages) if message.role == "assistant" and _can_be_said(message)]
+    said = [
+        index
+        for index, message in enumerate(messages)
+        if message.role == "assistant" and _can_be_said(message) and not _is_looked_over(messages[index - 1])
+    ]
     words = "".join(messages[index].text for index in said)
     asked = said[0] - 1 if said else -1
     if asked < 0 or messages[asked].role != "user" or breadth(words) > _LONGEST:
@@ -47,12 +53,18 @@ def aloud(record: Record, dice: random.Random, split: Split) -> Record:
     return replace(record, content=tuple(messages))
 
 
+def _is_looked_over(asked: Message) -> bool:
+    """Whether a survey is asked for, of a picture that is to be talked about."""
+    requests = (text for language in LANGUAGES for split in SPLITS for text in SURVEY.of(language, split))
+    return any(isinstance(part, Image) for part in asked.parts) and asked.text in requests
+
+
 def _can_be_said(answer: Message) -> bool:
     """Whether an answer is words alone, with something in each clause to pronounce."""
     return (
         all(isinstance(part, Text) for part in answer.parts)
         and bool(answer.text.strip())
-        and all(any(map(str.isalnum, clause)) for clause in clauses(answer.text))
+        and all(map(can_be_said, clauses(answer.text)))
         and _UNSAYABLE not in answer.text
     )
 
@@ -63,7 +75,7 @@ def _said(answer: Message, language: Language) -> Message:
     def parts() -> Iterator[Part]:
         for words in clauses(answer.text):
             yield Text(words)
-            yield Audio(data=wav_bytes(speak(words.strip(), language, VOICE, split="train", take=None)))
+            yield Audio(data=own_speech(words.strip(), language))
 
     return Message.assistant(tuple(parts()))
 

@@ -151,7 +151,8 @@ class Mixture(Generic[E]):
 
     def _digest(self) -> str:
         """Of all that decides which batches come: settings, mixture, and the files by name and size."""
-        mixture = [spec.model_dump(mode="json", exclude={"path", "max_bad", "media_folder"}) for spec in self._specs]
+        left_out = {"path", "max_bad", "media_folder"}
+        mixture = [spec.model_dump(mode="json", exclude=left_out, exclude_defaults=True) for spec in self._specs]
         files = [[(Path(file.name).name, file.n_bytes) for file in stream.files] for stream in self._streams]
         text = json.dumps([self._settings, mixture, files], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

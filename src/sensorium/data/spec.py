@@ -36,7 +36,7 @@ class DatasetSpec(Config):
     With pictures and recordings that have a label or a text, they are what is asked, and `answer` is the reply, with
     `{text}` for the label or text. `media_folder` is where relative paths of media begin (else beside the file).
     `augment` varies pictures and recordings, in training only. `aloud` is the probability that a conversation asks for
-    spoken answers, where they can be spoken (see `sensorium.data.aloud`).
+    spoken answers, where they can be spoken (see `sensorium.data.aloud`), in batches to learn from.
     """
 
     source: str | None = None

@@ -57,21 +57,17 @@ def _give_up(thread: threading.Thread) -> None:
         if thread.is_alive() and thread.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
             if thread.native_id is not None:  # a wait for the C++ compiler would end amid the interpreter's own end
-                _stop_children(Path(f"/proc/self/task/{thread.native_id}"))
+                with suppress(OSError):  # it ended by itself
+                    _stop_children(Path(f"/proc/self/task/{thread.native_id}"))
             thread.join(_PATIENCE / _TRIES)
 
 
 def _stop_children(task: Path) -> None:
-    """Stop the processes that a thread began, and those that they began; where no such list is kept, nothing."""
-    try:
-        children = [int(child) for child in (task / "children").read_text().split()]
-    except OSError:
-        return
-    for child in children:
-        for other in Path(f"/proc/{child}/task").glob("*"):
+    """Stop the processes that a thread began, and those that they began. Raises `OSError` where one ends meanwhile."""
+    for child in map(int, (task / "children").read_text().split()):
+        for other in Path(f"/proc/{child}/task").iterdir():
             _stop_children(other)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
 
 
 class CompiledStep:

@@ -232,7 +232,7 @@ class Engine:
                     draft = easel.best(rows, row, reply, cancel) if easel and reply.begins_to_draw else None
                     if draft is not None:
                         reply.settle(draft.codes)
-                    if draft is not None and len(replies) == 1 and blind is None:
+                    if draft is not None and len(replies) == 1 and blind is None:  # nothing else is read in step
                         rows.become(draft.rows)
                         made = reply.take_settled()
                     else:

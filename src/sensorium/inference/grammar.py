@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from sensorium.clauses import ends_clause
+from sensorium.clauses import can_be_said, ends_clause
 from sensorium.config import CodeRange, ModelConfig
 from sensorium.errors import RequestError
 from sensorium.processing.codes import Codecs
@@ -86,9 +86,10 @@ class Vocabulary:
         """Whether the model writes pictures or speech at all."""
         return bool(self._frames)
 
-    def ends_clause(self, words: Sequence[int]) -> bool:
-        """Whether tokens of words are a clause, to be said before the next one."""
-        return ends_clause(self._tokenizer.decode(words))
+    def heard(self, words: Sequence[int]) -> tuple[bool, bool]:
+        """Of tokens of words, whether there is anything to say, and whether they are a clause, to be said at once."""
+        text = self._tokenizer.decode(words)
+        return can_be_said(text), can_be_said(text) and ends_clause(text)
 
     def is_made(self, token: int) -> bool:
         """Whether a token is part of a picture or of speech: one of its codes, or of what frames them."""
@@ -135,6 +136,7 @@ class Grammar:
         self._settled: deque[int] = deque()  # codes of the picture at hand that are chosen already
         self._pictures, self._taken = 0, 0
         self._words: list[int] = []  # tokens since the last picture or speech
+        self._sayable = self._due = False  # whether these can be said, and must be before anything else
         self._clauses = iter(making.script or ())
         self._check()
         openings = self._openings()
@@ -156,13 +158,18 @@ class Grammar:
         return self._reference is not None
 
     @property
+    def is_settled(self) -> bool:
+        """Whether the next code of the picture at hand is chosen already."""
+        return bool(self._settled)
+
+    @property
     def forced(self) -> int | None:
         """The one token that can come next, None where there is a choice."""
         if self._queue:
             return self._queue[0]
         if self._settled:
             return self._settled[0]
-        if self.state == "words" and self._making.reply == "speech" and self._is_to_be_said():
+        if self.state == "words" and self._due:
             return self._vocabulary.speech_begin
         if self.sketches and (len(self._words) >= LONGEST_SKETCH or self._taken + self._to_draw() >= self._limit):
             return self._vocabulary.picture_begin
@@ -192,7 +199,7 @@ class Grammar:
             return self._leading_to(vocabulary.picture_begin, words)
         if self._making.reply != "speech":
             return words
-        if self._words:
+        if self._sayable:
             return self._leading_to(vocabulary.speech_begin, words)
         words[vocabulary.speech_begin] = -math.inf
         if not self.codes:
@@ -222,7 +229,7 @@ class Grammar:
                     self._settled.popleft()
         elif self.state == "speech":
             if token == vocabulary.speech_end:
-                self.state, self._words = "words", []
+                self._begin_words()
                 self._next_clause()
             else:
                 self.codes.append(token)
@@ -234,11 +241,9 @@ class Grammar:
             self.state, self.codes = "speech", []
         else:
             self._words.append(token)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the next code of the picture at hand is chosen already."""
-        return bool(self._settled)
+            if self._making.reply == "speech":
+                self._sayable, self._due = vocabulary.heard(self._words)
+                self._due |= len(self._words) >= LONGEST_UNSPOKEN
 
     def settle(self, codes: Sequence[int]) -> None:
         """Take all codes of the picture that was just begun as chosen."""
@@ -255,12 +260,13 @@ class Grammar:
         assert self._vocabulary.speech is not None
         return len(self.codes) % self._vocabulary.speech.codes_per_frame == 0
 
-    def _is_to_be_said(self) -> bool:
-        """Whether the words at hand are a clause, or more of them than a clause should have."""
-        return len(self._words) >= LONGEST_UNSPOKEN or self._vocabulary.ends_clause(self._words)
+    def _begin_words(self) -> None:
+        self.state, self._words = "words", []
+        self._sayable = self._due = False
 
     def _end_picture(self) -> None:
-        self.state, self._words, self._pictures = "words", [], self._pictures + 1
+        self._begin_words()
+        self._pictures += 1
         self._reference = tuple(self.codes)
         self.finished = self._making.reply == "image" and self._pictures >= self._making.pictures
 

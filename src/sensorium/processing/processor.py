@@ -14,9 +14,10 @@ import numpy as np
 from sensorium.config import AugmentConfig, ModelConfig
 from sensorium.errors import CheckpointError, DataError, RequestError
 from sensorium.messages import Audio, Image, Message, Text
+from sensorium.nn.media import Media
 from sensorium.processing.codes import Codecs, check_codes
 from sensorium.processing.files import read_settings
-from sensorium.processing.media import Feature, Kind
+from sensorium.processing.media import Feature, Kind, media_of
 from sensorium.processing.placeholders import Codes, Placeholders, Stretch
 from sensorium.processing.template import OUR_TEMPLATE, ChatTemplate, Segment
 from sensorium.processing.tokenizer import TURNS, Tokenizer
@@ -174,6 +175,11 @@ class Processor:
                 elif isinstance(part, Audio):
                     speaks = own and self.codecs is not None and self.codecs.speech is not None
                     yield "audio", self._said(part) if speaks else self._placeholders.written(part)
+
+    def prompt(self, messages: Many[Message]) -> tuple[list[int], Media | None]:
+        """A conversation as an engine reads it, before the assistant's next turn: tokens, and the media among them."""
+        sequence = self.encode_messages(messages, add_generation_prompt=True)
+        return sequence.token_ids.tolist(), media_of([sequence.features]) if sequence.features else None
 
     def _perhaps_wordless(self, messages: Many[Message]) -> Many[Message]:
         """In training, by chance, a conversation that is answered by a picture or aloud, without any words."""

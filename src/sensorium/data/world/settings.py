@@ -17,8 +17,8 @@ class WorldSpec(Config):
     words. `languages` share alike. `size` is the side of the pictures in pixels. `voices` are those of the split,
     or those kept for who judges speech, whatever the split; `speaker` is the one of them who says everything.
     `look` is the probability that a `survey` of what the user shows comes before anything else is said about it, as a
-    model makes one that looks before it answers. Another `seed` is another world of the same sort: other conversations,
-    within the same splits.
+    model makes one that looks before it answers (the drills of the eyes stay as they are). Another `seed` is another
+    world of the same sort: other conversations, within the same splits.
     """
 
     kinds: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)

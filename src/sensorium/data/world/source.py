@@ -14,7 +14,7 @@ from sensorium.data.world.scene import Scene
 from sensorium.data.world.settings import WorldSpec
 from sensorium.data.world.speech import speak, wav_bytes
 from sensorium.data.world.splits import SPLITS, Split, check_split
-from sensorium.data.world.talk import Seen, Spoken, Talk, make_talk
+from sensorium.data.world.talk import VOICE, Language, Seen, Spoken, Talk, make_talk
 from sensorium.errors import ConfigError
 from sensorium.messages import Audio, Image, Message, Part, Text
 
@@ -71,12 +71,13 @@ class World:
 
     def _speech(self, spoken: Spoken, rng: np.random.Generator) -> bytes:
         voice, take = int(rng.integers(2**31)), int(rng.integers(_TAKES))
+        if spoken.own:
+            return own_speech(spoken.text, spoken.language)
         if spoken.voice is not None:
             voice = spoken.voice
-        if self.spec.speaker is not None and not spoken.own:
+        if self.spec.speaker is not None:
             voice = self.spec.speaker
-        voices = "train" if spoken.own else self._voices
-        return wav_bytes(speak(spoken.text, spoken.language, voice, split=voices, take=None if spoken.own else take))
+        return wav_bytes(speak(spoken.text, spoken.language, voice, split=self._voices, take=take))
 
     @cached_property
     def _kinds(self) -> tuple[list[str], npt.NDArray[np.float64]]:
@@ -87,6 +88,11 @@ class World:
         if index < 0:
             raise ConfigError(f"record {index} of the world: give a number from 0 on")
         return np.random.default_rng([self.spec.seed, SPLITS.index(self.split), index, use])
+
+
+def own_speech(text: str, language: Language) -> bytes:
+    """A text as the assistant says it, in every split with the same even voice of training: a WAV file."""
+    return wav_bytes(speak(text, language, VOICE, split="train", take=None))
 
 
 def picture_bytes(scene: Scene, size: int) -> bytes:

@@ -19,7 +19,7 @@ def both(kind, language, split="train", n=40):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in DRILLS and kind != "shapes"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in DRILLS])
 def test_the_talk_is_the_same_but_for_the_looks(kind, language):
     for plain, looked in both(kind, language):
         shown = [part for turn in plain.turns if turn.role == "user" for part in turn.parts if isinstance(part, Seen)]

@@ -86,7 +86,7 @@ _GATHERED: Mapping[str, tuple[Maker, float]] = {  # kind: who makes it, its shar
 
 
 def several(setting: Setting) -> Talk:
-    """Two or three talks in one: one turns from small talk to a picture, and from there to anything else."""
+    """Two or three talks in one, in any order: small talk, pictures to draw or to ask about, lessons."""
     kinds = setting.dice.choices(
         tuple(_GATHERED), [share for _, share in _GATHERED.values()], k=2 + setting.dice.randrange(2)
     )

@@ -10,7 +10,7 @@ picture is answered with the sketch that it could be drawn by. A `survey` is wha
 from left to right before being asked about it, each box in front of its name.
 
 Facts of `detect`, `ground` and `outline`: `boxes` (a list of [name, x0, y0, x1, y1] in 0..1),
-`answer`. Of `point`: `kind`, `point` ([x, y]), `box` ([x0, y0, x1, y1]), `answer`.
+`answer`. Of `look` and `survey`: `answer`. Of `point`: `kind`, `point` ([x, y]), `box` ([x0, y0, x1, y1]), `answer`.
 """
 
 from __future__ import annotations

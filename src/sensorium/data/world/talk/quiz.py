@@ -24,6 +24,7 @@ _BOXES = 5  # boxes in an answer
 def quiz(setting: Setting) -> Talk:
     """A picture, and up to ten questions, requests to describe it, and requests for boxes, in any order."""
     scene = ASKED[setting.pick(tuple(ASKED))][0](setting)
+    # Twice, as a scene with two things answers most sorts of both.
     questions = [*questions_about(setting, scene, _MOST), *questions_about(setting, scene, _MOST)]
     asked = list(dict.fromkeys((question.sort, question.text, question.answer) for question in questions))
     if setting.chance(0.5):
