@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorium.clauses import clauses
+from sensorium.clauses import can_be_said, clauses
 from sensorium.config import ModelConfig, SamplingConfig, nearest
 from sensorium.errors import ConfigError, RequestError
 from sensorium.forms import Conversation, Media, collected, conversation_of, ended_early, joined, media_parts, part_of
@@ -242,12 +242,14 @@ class Model:
             As `stream`: the words of each clause, then its sound.
 
         Raises:
-            RequestError: the text is empty, or the model cannot speak, or has no such voice.
+            RequestError: the text is empty or has no sound, or the model cannot speak, or has no such voice.
             DataError: the recording of the voice cannot be read.
         """
         settings = self._sampling(sampling | {"n": 1})
         if not isinstance(text, str):
             raise RequestError(f"the text to say must be a string, not {type(text).__name__}")
+        if text.strip() and not can_be_said(text):
+            raise RequestError(f"there is nothing to say in {text.strip()[:40]!r}: no letter and no digit")
         script = script_of(clauses(text.strip()), self.tokenizer)
         conversation = [Message.user(SAY_ALOUD.format(text=text.strip()))]
         prompt, _ = self.processor.prompt(conversation)

@@ -323,6 +323,7 @@ def empty_wav() -> bytes:
         (lambda model: model.say("Hi.", voice=3), "must be a path, bytes or Audio"),
         (lambda model: model.say(""), "there is nothing to say: the text is empty"),
         (lambda model: model.say(" \n"), "there is nothing to say: the text is empty"),
+        (lambda model: model.say("?! 😀"), "no letter and no digit"),
         (lambda model: model.say(3), "the text to say must be a string, not int"),
         (lambda model: model.draw("Hi.", image_temperature=-1), "image_temperature = -1"),
         (lambda model: model.draw("Hi.", image_guidance=-1), "image_guidance = -1"),
