@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from sensorium.clauses import can_be_said, clauses
 from sensorium.config import ModelConfig, SamplingConfig, nearest
 from sensorium.errors import ConfigError, RequestError
-from sensorium.forms import Conversation, Media, collected, conversation_of, ended_early, joined, media_parts, part_of
+from sensorium.forms import (
+    Conversation,
+    Media,
+    check_senses,
+    collected,
+    conversation_of,
+    ended_early,
+    joined,
+    media_parts,
+    part_of,
+    voice_of,
+)
 from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
 from sensorium.inference.engine import Engine, Prompt
 from sensorium.inference.generators import AutoregressiveGenerator, GANGenerator, Generator, GeneratorKind
@@ -25,7 +36,7 @@ from sensorium.inference.looking import Looker
 from sensorium.messages import Audio, AudioDelta, Delta, Image, Message, Part, Text
 from sensorium.processing.codes import Shown, wav_bytes
 from sensorium.processing.media import Feature, media_of
-from sensorium.processing.processor import Processor, wordless
+from sensorium.processing.processor import Processor, pictureless, wordless
 from sensorium.processing.tokenizer import Tokenizer
 
 SAY_ALOUD = "Say: {text}"
@@ -59,7 +70,6 @@ class Model:
     def __init__(self, pretrained: Pretrained, *, threads: int | None = None) -> None:
         self._pretrained = pretrained
         self._engine = Engine(pretrained.model, pretrained.processor, threads=threads)
-        self._surveys: Looker | None = None
 
     @property
     def name(self) -> str:
@@ -88,12 +98,10 @@ class Model:
             raise RequestError(f"{self.name} came without a tokenizer: it takes token ids only (use logits)")
         return self._pretrained.processor
 
-    @property
+    @cached_property
     def _looker(self) -> Looker:
         """What looks at pictures, and remembers what it saw."""
-        if self._surveys is None:
-            self._surveys = Looker(self._engine, self.processor)
-        return self._surveys
+        return Looker(self._engine, self.processor)
 
     def chat(
         self,
@@ -160,12 +168,19 @@ class Model:
         for message in conversation:
             for part in message.parts:
                 if not (message.role == "assistant" and self._writes(part)):  # what it made stands there as codes
-                    self._check_senses(part)
+                    check_senses(part, self.config, self.name)
         making = self._making(conversation, reply, voice, pictures)
         answer = self._answering(conversation, conversation, settings, making, cancel)
         if not Looker.serves(conversation, settings):
             return answer
-        return self._looking(answer, conversation, settings, making, cancel)
+
+        def looking_first() -> Iterator[Delta]:
+            looked, best = self._looker.looked(conversation, settings.look_first, reply=reply, cancel=cancel), answer
+            with suppress(RequestError):  # it leaves no room to answer
+                best = self._answering(looked, conversation, settings, making, cancel)
+            yield from best
+
+        return looking_first()
 
     def draw(
         self,
@@ -253,7 +268,7 @@ class Model:
         script = script_of(clauses(text.strip()), self.tokenizer)
         conversation = [Message.user(SAY_ALOUD.format(text=text.strip()))]
         prompt, _ = self.processor.prompt(conversation)
-        making = Making("speech", voice=self._voice(voice), script=script)
+        making = Making("speech", voice=voice_of(voice, self.processor.codecs, self.name), script=script)
         without = self._wordless(conversation, settings)
         return self._engine.stream(prompt, settings, cancel=cancel, making=making, wordless=without)
 
@@ -356,7 +371,7 @@ class Model:
             if not part.text:
                 raise RequestError("the text to embed is empty")
             return self._engine.embed(self.processor.encode_text(part.text).token_ids.tolist())
-        self._check_senses(part, embedding=True)
+        check_senses(part, self.config, self.name, embedding=True)
         features = self.processor.features(part)
         if isinstance(part, Image):
             features = features[-1:]  # the whole picture stands behind its tiles
@@ -383,34 +398,16 @@ class Model:
             prompt,
             settings,
             media=media,
-            blind=self._without_pictures(given) if settings.guidance else None,
+            blind=self._blind(given) if settings.guidance else None,
             cancel=cancel,
             making=making,
             wordless=self._wordless(conversation, settings) if making.reply != "text" else None,
         )
 
-    def _looking(
-        self,
-        answer: Iterator[Delta],
-        conversation: Sequence[Message],
-        settings: SamplingConfig,
-        making: Making,
-        cancel: threading.Event | None,
-    ) -> Iterator[Delta]:
-        """The answer of one who looks at the pictures first; the given one where that leaves it no room."""
-        looked = self._looker.looked(conversation, settings.look_first, reply=making.reply, cancel=cancel)
-        with suppress(RequestError):
-            answer = self._answering(looked, conversation, settings, making, cancel)
-        yield from answer
-
-    def _without_pictures(self, conversation: Sequence[Message]) -> Prompt | None:
-        """The prompt of a conversation whose pictures are taken out; None where there are none."""
-        left = [tuple(part for part in message.parts if not isinstance(part, Image)) for message in conversation]
-        if left == [message.parts for message in conversation]:
-            return None
-        return self.processor.prompt(
-            [replace(message, parts=parts) for message, parts in zip(conversation, left, strict=True)]
-        )
+    def _blind(self, conversation: Sequence[Message]) -> Prompt | None:
+        """The prompt of a conversation without its pictures; None where there are none."""
+        left = pictureless(conversation)
+        return self.processor.prompt(left) if left != list(conversation) else None
 
     def _wordless(self, conversation: Sequence[Message], settings: SamplingConfig) -> Prompt | None:
         """The prompt of a conversation without its words, where something is to lean away from it."""
@@ -427,51 +424,18 @@ class Model:
         shown = [part for message in conversation for part in message.parts if isinstance(part, Image)]
         if reply in ("auto", "image") and codecs is not None and codecs.image is not None:
             last = codecs.shown(shown[-1]) if shown else None
-        spoken = None if reply in ("text", "image") and voice is None else self._voice(voice)
+        spoken = (
+            None if reply in ("text", "image") and voice is None else voice_of(voice, self.processor.codecs, self.name)
+        )
         if last is None:
             points = bool(shown) or reply in ("auto", "image")
             return Making(reply, pictures, voice=spoken, points=points)
         return Making(reply, pictures, reference=last.ids, pixels=last.pixels, voice=spoken)
 
-    def _voice(self, voice: str | Media | None) -> torch.Tensor | None:
-        """Who is to speak; None for the model's own voice, or where it has none and none was asked for."""
-        if voice is None:
-            return None
-        codecs = self.processor.codecs
-        if codecs is None or codecs.speech is None:
-            raise RequestError(
-                f"{self.name} cannot speak: it has no speech codec, so voice means nothing (leave it out)"
-            )
-        if isinstance(voice, str):
-            return codecs.voice(voice)
-        (recording,) = media_parts(Audio, voice)
-        assert isinstance(recording, Audio)
-        return codecs.voice(recording)
-
     def _writes(self, part: Part) -> bool:
         """Whether the model could have made such a part itself."""
         codecs = self.processor.codecs
         return codecs is not None and (codecs.image if isinstance(part, Image) else codecs.speech) is not None
-
-    def _check_senses(self, part: Part, *, embedding: bool = False) -> None:
-        """Raise `RequestError` unless the model takes in such a part: in a conversation, or to embed it."""
-        if isinstance(part, Text):
-            return
-        sees = isinstance(part, Image)
-        sense, what = ("see", "a picture") if sees else ("hear", "a recording")
-        organ = self.config.vision if sees else self.config.speech
-        if organ is None:
-            takes = (
-                "reads only text"
-                if self.config.vision is None and self.config.speech is None
-                else "has no " + ("eyes" if sees else "ears")
-            )
-            given = "what is to be embedded is" if embedding else "the conversation holds"
-            raise RequestError(f"{self.name} cannot {sense}: {given} {what}, but this model {takes}")
-        if embedding and self.config.embedder is None:
-            raise RequestError(
-                f"{self.name} cannot embed {what}: it has no common space of words, pictures and recordings"
-            )
 
     def _sampling(self, changes: Mapping[str, Any]) -> SamplingConfig:
         """The model's own sampling settings with the caller's in their place."""

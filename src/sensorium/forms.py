@@ -7,10 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from torch import Tensor
+
+from sensorium.config import ModelConfig
 from sensorium.data.media_files import media_kind
 from sensorium.errors import DataError, RequestError
 from sensorium.messages import Audio, AudioDelta, Delta, Done, Image, ImageDelta, Message, Part, Text, TextDelta
-from sensorium.processing.codes import wav_bytes
+from sensorium.processing.codes import Codecs, wav_bytes
 
 Conversation: TypeAlias = str | Message | Sequence[Message | Mapping[str, Any]]
 Media: TypeAlias = str | Path | bytes | Image | Audio
@@ -106,3 +109,37 @@ def part_of(given: str | Path | Part) -> Part:
     if isinstance(given, Text | Image | Audio):
         return given
     raise RequestError(f"what to embed must be a string, a Path, Text, Image or Audio, not {type(given).__name__}")
+
+
+def check_senses(part: Part, config: ModelConfig, name: str, *, embedding: bool = False) -> None:
+    """Raise `RequestError` unless a model takes in such a part: in a conversation, or to embed it."""
+    if isinstance(part, Text):
+        return
+    sees = isinstance(part, Image)
+    sense, what = ("see", "a picture") if sees else ("hear", "a recording")
+    organ = config.vision if sees else config.speech
+    if organ is None:
+        lacks = "has no " + ("eyes" if sees else "ears")
+        takes = "reads only text" if config.vision is None and config.speech is None else lacks
+        given = "what is to be embedded is" if embedding else "the conversation holds"
+        raise RequestError(f"{name} cannot {sense}: {given} {what}, but this model {takes}")
+    if embedding and config.embedder is None:
+        raise RequestError(f"{name} cannot embed {what}: it has no common space of words, pictures and recordings")
+
+
+def voice_of(voice: str | Media | None, codecs: Codecs | None, name: str) -> Tensor | None:
+    """Who is to speak, (voice_dim,); None for the model's own voice, or where it has none and none was asked for.
+
+    Raises:
+        RequestError: the model cannot speak, or has no such voice.
+        DataError: the recording of the voice cannot be read.
+    """
+    if voice is None:
+        return None
+    if codecs is None or codecs.speech is None:
+        raise RequestError(f"{name} cannot speak: it has no speech codec, so voice means nothing (leave it out)")
+    if isinstance(voice, str):
+        return codecs.voice(voice)
+    (recording,) = media_parts(Audio, voice)
+    assert isinstance(recording, Audio)
+    return codecs.voice(recording)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -275,6 +275,14 @@ def wordless(messages: Many[Message]) -> list[Message]:
     is.
     """
     return [_without_words(message) for message in messages]
+
+
+def pictureless(messages: Many[Message]) -> list[Message]:
+    """A conversation without its pictures."""
+    return [
+        replace(message, parts=tuple(part for part in message.parts if not isinstance(part, Image)))
+        for message in messages
+    ]
 
 
 def _without_words(message: Message) -> Message:
