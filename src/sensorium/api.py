@@ -424,9 +424,7 @@ class Model:
         shown = [part for message in conversation for part in message.parts if isinstance(part, Image)]
         if reply in ("auto", "image") and codecs is not None and codecs.image is not None:
             last = codecs.shown(shown[-1]) if shown else None
-        spoken = (
-            None if reply in ("text", "image") and voice is None else voice_of(voice, self.processor.codecs, self.name)
-        )
+        spoken = voice_of(voice, codecs, self.name)
         if last is None:
             points = bool(shown) or reply in ("auto", "image")
             return Making(reply, pictures, voice=spoken, points=points)
