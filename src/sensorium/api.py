@@ -32,7 +32,7 @@ from sensorium.hub.folder import Pretrained, load_pretrained, save_pretrained
 from sensorium.inference.engine import Engine, Prompt
 from sensorium.inference.generators import AutoregressiveGenerator, GANGenerator, Generator, GeneratorKind
 from sensorium.inference.grammar import Making, ReplyKind, script_of
-from sensorium.inference.looking import Looker
+from sensorium.inference.noting import NoteTaker
 from sensorium.messages import Audio, AudioDelta, Delta, Image, Message, Part, Text
 from sensorium.processing.codes import Shown, wav_bytes
 from sensorium.processing.media import Feature, media_of
@@ -99,9 +99,9 @@ class Model:
         return self._pretrained.processor
 
     @cached_property
-    def _looker(self) -> Looker:
-        """What looks at pictures, and remembers what it saw."""
-        return Looker(self._engine, self.processor)
+    def _note_taker(self) -> NoteTaker:
+        """What notes what is shown and said, and remembers it."""
+        return NoteTaker(self._engine, self.processor)
 
     def chat(
         self,
@@ -171,16 +171,16 @@ class Model:
                     check_senses(part, self.config, self.name)
         making = self._making(conversation, reply, voice, pictures)
         answer = self._answering(conversation, conversation, settings, making, cancel)
-        if not Looker.serves(conversation, settings):
+        if not NoteTaker.serves(conversation, settings):
             return answer
 
-        def looking_first() -> Iterator[Delta]:
-            looked, best = self._looker.looked(conversation, settings.look_first, reply=reply, cancel=cancel), answer
-            with suppress(RequestError):  # it leaves no room to answer
-                best = self._answering(looked, conversation, settings, making, cancel)
+        def taking_notes() -> Iterator[Delta]:
+            noted, best = self._note_taker.noted(conversation, settings, reply=reply, cancel=cancel), answer
+            with suppress(RequestError):  # they leave no room to answer
+                best = self._answering(noted, conversation, settings, making, cancel)
             yield from best
 
-        return looking_first()
+        return taking_notes()
 
     def draw(
         self,
@@ -389,7 +389,7 @@ class Model:
         making: Making,
         cancel: threading.Event | None,
     ) -> Iterator[Delta]:
-        """The answer to a conversation as it stands, or as it was looked at beyond what was given.
+        """The answer to a conversation as it stands, or with notes of what was given.
 
         What is wrong with it is raised here, before the first delta.
         """

@@ -94,7 +94,7 @@ def test_what_nobody_asked_for_stays_written() -> None:
 
 @pytest.mark.parametrize("kind", ["weather", "vqa", "caption"])
 def test_surveys_are_not_said_and_the_request_stays_with_the_question(kind: str) -> None:
-    world = World(WorldSpec(kinds={kind: 1.0}, look=1.0), "train")
+    world = World(WorldSpec(kinds={kind: 1.0}, notes=1.0), "train")
     surveys = 0
     for index in range(30):
         talk = world.record(index).content

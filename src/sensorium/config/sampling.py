@@ -26,8 +26,9 @@ class SamplingConfig(Config):
     With `image_look`, `image_candidates` drafts are drawn of each picture, and the model looks at them and shows the
     best one: it answers each of these requests (one in each of its languages) with what it would sketch a picture by,
     and the draft that most likely led to the sketch at hand is the best. See `drafts.Easel`.
-    With `look_first` a model looks before it answers: it meets one of these requests (one in each of its languages) for
-    each picture that the user shows, so that what is where is settled before it is asked about. See `looking.Looker`.
+    With `look_first` and `listen_first` a model takes note before it answers: it meets one of these requests (one in
+    each of its languages) for each picture that the user shows, and for what the user says, so that what is where, and
+    what was said, is settled before it is talked about. See `noting.NoteTaker`.
     """
 
     max_tokens: Positive | None = None
@@ -46,6 +47,7 @@ class SamplingConfig(Config):
     image_candidates: int = Field(default=1, ge=1, le=32)
     image_look: tuple[str, ...] = Field(default=(), max_length=8)
     look_first: tuple[str, ...] = Field(default=(), max_length=8)
+    listen_first: tuple[str, ...] = Field(default=(), max_length=8)
     speech_temperature: float = Field(default=0.7, ge=0.0, le=100.0)
     speech_top_p: float = Field(default=0.9, gt=0.0, le=1.0)
     speech_guidance: float = Field(default=0.0, ge=0.0, le=100.0)

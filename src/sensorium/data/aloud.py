@@ -11,6 +11,7 @@ from sensorium.data.records import Record
 from sensorium.data.world.source import own_speech
 from sensorium.data.world.splits import SPLITS, Split
 from sensorium.data.world.talk import ALOUD, LANGUAGES, Language
+from sensorium.data.world.talk.hearing import DICTATION
 from sensorium.data.world.talk.places import SURVEY
 from sensorium.languages import is_chinese
 from sensorium.messages import Audio, Image, Message, Part, Text
@@ -23,8 +24,8 @@ def aloud(record: Record, dice: random.Random, split: Split) -> Record:
     """A conversation whose user asks, with the first turn where that can be, for spoken answers, and is given them.
 
     They are said in the assistant's own, even voice. Answers that are not words alone, or name places of a picture,
-    stay as they are, and so do surveys, which are nobody's to hear; so does a record that is no conversation, or is too
-    long to be said.
+    stay as they are, and so do notes of what was shown or said, which are nobody's to hear; so does a record that is no
+    conversation, or is too long to be said.
 
     Args:
         record: a document or conversation.
@@ -40,7 +41,7 @@ def aloud(record: Record, dice: random.Random, split: Split) -> Record:
     said = [
         index
         for index, message in enumerate(messages)
-        if message.role == "assistant" and _can_be_said(message) and not _is_looked_over(messages[index - 1])
+        if message.role == "assistant" and _can_be_said(message) and not _asks_for_a_note(messages[index - 1])
     ]
     words = "".join(messages[index].text for index in said)
     asked = said[0] - 1 if said else -1
@@ -53,10 +54,15 @@ def aloud(record: Record, dice: random.Random, split: Split) -> Record:
     return replace(record, content=tuple(messages))
 
 
-def _is_looked_over(asked: Message) -> bool:
-    """Whether a survey is asked for, of a picture that is to be talked about."""
-    requests = (text for language in LANGUAGES for split in SPLITS for text in SURVEY.of(language, split))
-    return any(isinstance(part, Image) for part in asked.parts) and asked.text in requests
+def _asks_for_a_note(asked: Message) -> bool:
+    """Whether a picture is to be gone over, or a recording to be written down."""
+    return any(
+        isinstance(part, sense) and asked.text in phrases.of(language, split)
+        for part in asked.parts
+        for sense, phrases in ((Image, SURVEY), (Audio, DICTATION))
+        for language in LANGUAGES
+        for split in SPLITS
+    )
 
 
 def _can_be_said(answer: Message) -> bool:

@@ -92,6 +92,21 @@ def test_one_more_is_beside_the_others(theme: str) -> None:
         assert new.box[1] > top
 
 
+def test_one_more_is_as_large_as_there_is_room_for() -> None:
+    rng = np.random.default_rng(1)
+    scene = draw_scene(rng, split="train", groups=[Group(1, "red", "ball")])
+    added = {}
+    for name, box in (("beside little", (0.02, 0.02, 0.2, 0.2)), ("beside much", (0.32, 0.32, 0.98, 0.98))):
+        after = one_more(replace(scene, things=(replace(scene.things[0], box=box),)), "blue", "car", rng)
+        assert after is not None
+        x0, y0, x1, y1 = after.things[-1].box
+        assert x0 >= 0
+        assert y0 > 0
+        assert max(x1, y1) <= 1
+        added[name] = after.things[-1]
+    assert [thing.size for thing in added.values()] == ["large", "small"]
+
+
 def test_no_more_where_there_is_no_room() -> None:
     rng = np.random.default_rng(1)
     scene = draw_scene(rng, split="train", groups=[Group(1, "red", "ball")])

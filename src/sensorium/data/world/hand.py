@@ -48,12 +48,14 @@ def in_own_hand(scene: Scene, rng: np.random.Generator) -> Scene:
 def one_more(scene: Scene, colour: str, kind: str, rng: np.random.Generator) -> Scene | None:
     """The scene with one more thing, drawn as the assistant draws; None where there is no room for it."""
     top = HORIZON if scene.weather is not None else 0.0
-    boxes = [_box(kind, _SMALL, column, row) for row in _INNER for column in _INNER]
-    free = [box for box in boxes if box[1] > top and all(apart(box, thing.box) for thing in scene.things)]
-    if not free:
-        return None
-    box = free[int(rng.integers(len(free)))]
-    return replace(scene, things=(*scene.things, Thing(kind, colour, "small", box, 0.0, "plain", STEADY_SHAPE)))
+    for side in (_LARGE, _SMALL):  # as large as there is room for
+        boxes = [_box(kind, side, column, row) for row in _INNER for column in _INNER]
+        free = [box for box in boxes if _inside(box, top) and all(apart(box, thing.box) for thing in scene.things)]
+        if free:
+            box = free[int(rng.integers(len(free)))]
+            thing = Thing(kind, colour, _size(side), box, 0.0, "plain", STEADY_SHAPE)
+            return replace(scene, things=(*scene.things, thing))
+    return None
 
 
 def _layout(count: int, *, under_sky: bool) -> tuple[float, _Middles, _Middles]:
@@ -73,12 +75,21 @@ def _layout(count: int, *, under_sky: bool) -> tuple[float, _Middles, _Middles]:
 def _drawn(thing: Thing, side: float, x: float, y: float) -> Thing:
     return replace(
         thing,
-        size="large" if side == _LARGE else "small",
+        size=_size(side),
         box=_box(thing.kind, side, x, y),
         rotation=0.0,
         texture="plain",
         shape_seed=STEADY_SHAPE,
     )
+
+
+def _size(side: float) -> str:
+    return "large" if side == _LARGE else "small"
+
+
+def _inside(box: Box, top: float) -> bool:
+    x0, y0, x1, y1 = box
+    return x0 >= 0 and top < y0 and x1 <= 1 and y1 <= 1
 
 
 def _box(kind: str, side: float, x: float, y: float) -> Box:

@@ -16,9 +16,9 @@ class WorldSpec(Config):
     `kinds` are the talks by name, each with its share (a plain list shares alike); left out, all whose answers are
     words. `languages` share alike. `size` is the side of the pictures in pixels. `voices` are those of the split,
     or those kept for who judges speech, whatever the split; `speaker` is the one of them who says everything.
-    `look` is the probability that a `survey` of what the user shows comes before anything else is said about it, as a
-    model makes one that looks before it answers (the drills of the eyes stay as they are). Another `seed` is another
-    world of the same sort: other conversations, within the same splits.
+    `notes` is the probability that what the user shows and says is gone over and written down before it is answered,
+    as a model does that takes note first (the drills of the eyes stay as they are). Another `seed` is another world of
+    the same sort: other conversations, within the same splits.
     """
 
     kinds: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
@@ -26,7 +26,7 @@ class WorldSpec(Config):
     size: Annotated[int, Field(ge=16, le=1024)] = 64
     voices: Literal["split", "judge"] = "split"
     speaker: Annotated[int, Field(ge=0)] | None = None
-    look: Probability = 0.0
+    notes: Probability = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @field_validator("kinds", mode="before")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sensorium.data.world.talk import LANGUAGES, Seen, make_talk
+from sensorium.languages import is_chinese
 
 
 def made(kind, language, split="train", n=300):
@@ -32,6 +33,15 @@ def test_one_talk_goes_on_from_small_talk_to_pictures_and_back(language):
         words_after_drawing += any(before and not after for before, after in pairwise(pictured))
     assert drawn_after_words > 30
     assert words_after_drawing > 30
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_some_go_on_in_the_other_language(language):
+    changing = sum(
+        len({is_chinese(turn.text) for turn in talk.turns if turn.role == "user" and turn.text}) == 2
+        for talk in made("several", language)
+    )
+    assert 15 < changing < 90
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -128,6 +128,35 @@ def test_an_edit_changes_what_it_says_and_nothing_else(split):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_sky_may_change_its_weather_or_its_time_alone(language, split):
+    changed = {"weather": 0, "time": 0, "both": 0}
+    for talk in drawn("edit", language, split, n=600):
+        if talk.facts["edit"] != "sky":
+            continue
+        request = talk.turns[-2].text
+        said = {name.partition(":")[0]: name for name in lexicon.attributes(request, language)}
+        before, after = talk.facts["before"], talk.facts
+        assert {f"{name}:{after[name]}" for name in said} == set(said.values())
+        for name in {"weather", "time"} - set(said):  # of which nothing was said
+            assert before[name] == after[name]
+        changed[min(said) if len(said) == 1 else "both"] += 1
+    assert min(changed.values()) > 10
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_what_it_drew_can_be_talked_about(language, split):
+    for talk in drawn("discuss", language, split, n=100):
+        (request,), (sketch, picture) = (turn.parts for turn in talk.turns[:2])
+        assert lexicon.attributes(request, language) == lexicon.truth(scene_facts(picture.scene))
+        assert sketch == places.sketch(picture.scene, language)
+        assert [turn.text for turn in talk.turns[3::2]] == talk.facts["answers"]
+        assert len(talk.facts["questions"]) == len(talk.facts["answers"]) >= 1
+        assert not any(isinstance(part, Seen) for turn in talk.turns[2:] for part in turn.parts)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("split", ["train", "validation"])
 def test_what_is_recited_is_what_was_asked_for(language, split):
     for talk in drawn("recite", language, split):
         (request,), (text, said) = (turn.parts for turn in talk.turns)

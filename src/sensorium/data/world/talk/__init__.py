@@ -10,11 +10,11 @@ from sensorium.data.world.talk.chats import chat
 from sensorium.data.world.talk.fusing import FUSED
 from sensorium.data.world.talk.gathering import greet, several
 from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa
-from sensorium.data.world.talk.looking import looked
-from sensorium.data.world.talk.making import ALOUD, VOICE, draw, edit, recite, speak, vary
+from sensorium.data.world.talk.making import ALOUD, VOICE, discuss, draw, edit, recite, speak, vary
+from sensorium.data.world.talk.noting import noted
 from sensorium.data.world.talk.places import detect, ground, look, look_over, outline, point
 from sensorium.data.world.talk.questions import vqa
-from sensorium.data.world.talk.quiz import quiz, shapes
+from sensorium.data.world.talk.quiz import quiz, shapes, verify
 from sensorium.data.world.talk.refusals import refuse
 from sensorium.data.world.talk.school import arithmetic, instruct
 from sensorium.data.world.talk.setting import Maker, Setting
@@ -43,6 +43,7 @@ KINDS: dict[str, Maker] = {
     "vqa": vqa,
     "quiz": quiz,
     "shapes": shapes,
+    "verify": verify,
     "weather": weather,
     "detect": detect,
     "point": point,
@@ -66,17 +67,18 @@ KINDS: dict[str, Maker] = {
     "draw": draw,
     "edit": edit,
     "vary": vary,
+    "discuss": discuss,
     "speak": speak,
     "recite": recite,
     "several": several,
 }
 _DRILLS = ("ground", "outline", "look", "survey")  # of the eyes
-_MADE = ("draw", "edit", "vary", "speak", "recite", "several")
+_MADE = ("draw", "edit", "vary", "discuss", "speak", "recite", "several")
 # What is talked about when no kinds are named: every sort once, those with answers in words.
 WRITTEN = tuple(kind for kind in KINDS if not kind.startswith("fuse_") and kind not in (*_DRILLS, *_MADE))
 
 
-def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str, look: float = 0.0) -> Talk:
+def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str, notes: float = 0.0) -> Talk:
     """A conversation of a kind, drawn from the generator.
 
     Args:
@@ -84,7 +86,7 @@ def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str,
         rng: the only source of chance.
         language: "en" or "zh".
         split: "train" or "validation": what is held out from training never appears there, in any kind or language.
-        look: probability that what the user shows is gone over before it is talked about.
+        notes: probability that what the user shows and says is gone over and written down before it is answered.
 
     Raises:
         ConfigError: an unknown kind, language or split.
@@ -93,4 +95,4 @@ def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str,
         raise ConfigError(f"unknown kind of talk {kind!r}{nearest(kind, KINDS)}")
     setting = Setting(rng, language, split)
     talk = KINDS[kind](setting)
-    return looked(talk, setting) if setting.chance(look) and kind not in _DRILLS else talk
+    return noted(talk, setting) if setting.chance(notes) and kind not in _DRILLS else talk

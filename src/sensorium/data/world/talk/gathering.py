@@ -14,7 +14,7 @@ from sensorium.data.world.talk.refusals import refuse
 from sensorium.data.world.talk.school import arithmetic, instruct
 from sensorium.data.world.talk.setting import Maker, Setting, sentence_side
 from sensorium.data.world.talk.telling import translate
-from sensorium.data.world.talk.types import Language, Talk
+from sensorium.data.world.talk.types import LANGUAGES, Language, Talk
 
 # What is said, and what is answered: any of one with any of the other.
 _SMALL_TALK: Mapping[Language, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
@@ -86,9 +86,16 @@ _GATHERED: Mapping[str, tuple[Maker, float]] = {  # kind: who makes it, its shar
 
 
 def several(setting: Setting) -> Talk:
-    """Two or three talks in one, in any order: small talk, pictures to draw or to ask about, lessons."""
+    """Two or three talks in one, in any order: small talk, pictures to draw or to ask about, lessons.
+
+    Some change from one language to the other.
+    """
     kinds = setting.dice.choices(
         tuple(_GATHERED), [share for _, share in _GATHERED.values()], k=2 + setting.dice.randrange(2)
     )
-    talks = [_GATHERED[kind][0](setting) for kind in kinds]
+    mixed = setting.chance(0.25)
+    settings = [
+        Setting(setting.rng, setting.pick(LANGUAGES) if mixed else setting.language, setting.split) for _ in kinds
+    ]
+    talks = [_GATHERED[kind][0](own) for kind, own in zip(kinds, settings, strict=True)]
     return Talk("several", setting.language, tuple(turn for talk in talks for turn in talk.turns), {"kinds": kinds})

@@ -161,13 +161,12 @@ _SAME = {"en": ("different", "same"), "zh": ("不同", "相同")}
 
 
 def dictation(setting: Setting) -> Talk:
-    """A recording, with or without the request to write it down; the answer is the sentence as it is spelled.
+    """A recording and the request to write it down; the answer is the sentence as it is spelled.
 
     The request may be in any language, whatever is spoken: what is heard is not to be translated.
     """
     text = heard_sentence(setting)
-    asked = setting.say_in_any_language(DICTATION) if setting.chance(0.75) else None
-    pieces = setting.arranged(setting.speak(text), asked)
+    pieces = setting.arranged(setting.speak(text), setting.say_in_any_language(DICTATION))
     return setting.talk("dictation", pieces, text, {"transcript": text})
 
 

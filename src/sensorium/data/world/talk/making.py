@@ -2,9 +2,9 @@
 
 A picture comes behind a sketch in words: what will stand where is settled before any of it is drawn.
 
-Facts of `draw` and `vary`: `things`, `weather`, `time`. Of `edit`: those of the picture after, `edit` (the sort of
-change) and `before` (those of the picture before). Of `speak`: `transcript`, and `question` where one was asked. Of
-`recite`: `transcript`.
+Facts of `draw` and `vary`: `things`, `weather`, `time`. Of `discuss` also `questions` and `answers`. Of `edit`: those
+of the picture after, `edit` (the sort of change) and `before` (those of the picture before). Of `speak`: `transcript`,
+and `question` where one was asked. Of `recite`: `transcript`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.captions import describe, scene_facts
 from sensorium.data.world.talk.hearing import digits_aloud, draw_digits
 from sensorium.data.world.talk.places import sketch, thing_sketch
-from sensorium.data.world.talk.questions import asked_scene, single_things
+from sensorium.data.world.talk.questions import asked_scene, questions_about, single_things
 from sensorium.data.world.talk.sentences import heard_sentence
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown, speakable
 from sensorium.data.world.talk.types import Language, Piece, Seen, Spoken, Talk, Turn
@@ -92,6 +92,35 @@ ADD = Phrases(
 RESKY = Phrases(
     en=("make it {what}.", "change it into {what}.", "turn it into {what}.", "let it be {what}."),
     zh=("变成{what}。", "改成{what}。", "让它变成{what}。", "换成{what}。"),
+    openings=REQUESTS,
+)
+RETIME = Phrases(
+    en=("make it {time}.", "change it to {time}.", "turn it to {time}.", "let it be {time}.", "show it {when}."),
+    zh=("变成{time}。", "改成{time}。", "让它变成{time}。", "换成{time}。", "画成{time}。"),
+    openings=REQUESTS,
+)
+SAME_PLACE = Phrases(
+    en=("the same place {when}.", "the same picture {when}.", "this place {when}.", "the same view {when}."),
+    zh=(
+        "同一个地方，{time}。",
+        "同样的地方，{time}。",
+        "这个地方的{time}。",
+        "同一幅画，{time}。",
+        "同一个地方的{time}。",
+    ),
+    openings={
+        "en": ("{}", "Now {}", "Please show {}", "Now show me {}", "Paint {}", "Draw {}", "And {}", "Show me {}"),
+        "zh": ("{}", "现在画{}", "请画{}", "给我看{}", "画{}", "再画{}"),
+    },
+)
+REWEATHER = Phrases(
+    en=(
+        "change the weather to {weather}.",
+        "make the weather {weather}.",
+        "turn the weather to {weather}.",
+        "let the weather be {weather}.",
+    ),
+    zh=("把天气变成{weather}。", "把天气改成{weather}。", "让天气变成{weather}。", "天气换成{weather}。"),
     openings=REQUESTS,
 )
 VARY = Phrases(
@@ -185,6 +214,17 @@ def _asked_and_drawn(setting: Setting, scene: Scene) -> tuple[Turn, Turn]:
     return Turn("user", (asked,)), Turn("assistant", (sketch(scene, setting.language), Seen(scene)))
 
 
+def discuss(setting: Setting) -> Talk:
+    """A picture that the assistant draws, and questions about it."""
+    scene = in_own_hand(setting.scene("mixed" if setting.chance(0.4) else "things"), setting.rng)
+    questions = questions_about(setting, scene, 1 + setting.dice.randrange(4))
+    turns = list(_asked_and_drawn(setting, scene))
+    for question in questions:
+        turns += [Turn("user", (question.text,)), Turn("assistant", (question.answer,))]
+    facts = {"questions": [each.sort for each in questions], "answers": [each.answer for each in questions]}
+    return Talk("discuss", setting.language, tuple(turns), scene_facts(scene) | facts)
+
+
 def vary(setting: Setting) -> Talk:
     """A picture, of any style or the assistant's own, and another of the same."""
     before = setting.scene(setting.dice.choices(("things", "mixed", "sky"), (0.6, 0.25, 0.15))[0])
@@ -242,13 +282,26 @@ def _add(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
 
 
 def _resky(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
+    """Another weather at another time, or one of the two alone."""
+    if scene.weather is None or scene.time is None:
+        return None
+    language = setting.language
     weather, time = setting.pick(WEATHERS), setting.pick(TIMES)
+    if setting.chance(0.5):
+        text = setting.say(RESKY, what=lexicon.caption((), weather, time, language))
+    elif setting.chance(0.6):
+        weather = scene.weather
+        phrases = setting.pick((RETIME, SAME_PLACE))
+        text = setting.say(phrases, time=lexicon.time_word(time, language), when=_WHEN[time])
+    else:
+        time = scene.time
+        text = setting.say(REWEATHER, weather=lexicon.weather_word(weather, language))
     if (weather, time) == (scene.weather, scene.time):
         return None
-    sky = lexicon.caption((), weather, time, setting.language)
-    return setting.say(RESKY, what=sky), replace(scene, weather=weather, time=time)
+    return text, replace(scene, weather=weather, time=time)
 
 
+_WHEN = {"day": "by day", "night": "at night"}
 _EDITS = {"colour": _recolour, "remove": _remove, "add": _add, "sky": _resky}
 
 

@@ -3,6 +3,8 @@
 `shapes` are those that no colour answers or is named in: their pictures may be bleached in training, so that a kind is
 known by its shape in a colour that it was never seen in.
 
+In `verify` most of what is asked is answered by yes or no, a single word in hundreds, which is learned slowest.
+
 Facts: `answers` (a list of [sort, answer], in order).
 """
 
@@ -14,10 +16,13 @@ from sensorium.data.world.talk.captions import CAPTION, describe
 from sensorium.data.world.talk.phrasings import COUNT, WHERE
 from sensorium.data.world.talk.places import DETECT, EVERYTHING, boxes_phrase
 from sensorium.data.world.talk.questions import ASKED, questions_about, single_things, well_inside
+from sensorium.data.world.talk.refusals import ask_of_absent
 from sensorium.data.world.talk.setting import Setting, shown
 from sensorium.data.world.talk.types import Talk, Turn
 
 _MOST = 10  # questions about a picture
+_MOST_TO_VERIFY = 16
+_VERIFIED = {"relation": 6, "exist": 4, "more": 3, "where": 2, "count": 1}  # sort: how often it is asked at most
 _BOXES = 5  # boxes in an answer
 
 
@@ -55,6 +60,18 @@ def shapes(setting: Setting) -> Talk:
     return _asked(setting, "shapes", scene, asked)
 
 
+def verify(setting: Setting) -> Talk:
+    """A picture, and up to sixteen short questions about it, most of them to be answered by yes or no."""
+    sort = setting.pick(("relation", "relation", "beside", "more", "more", "exist", "where"))
+    scene = ASKED[sort][0](setting)
+    asked = []
+    for name, times in _VERIFIED.items():
+        questions = (ASKED[name][1](setting, scene) for _ in range(times))
+        asked += [(question.sort, question.text, question.answer) for question in questions if question is not None]
+    asked += [("absent", *ask_of_absent(setting, scene)) for _ in range(1 + setting.dice.randrange(3))]
+    return _asked(setting, "verify", scene, list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
+
+
 def _places(setting: Setting, scene: Scene) -> list[tuple[str, str]]:
     """Where each thing is that is alone of its kind, and beyond doubt in one place."""
     clear = [thing for thing in single_things(scene) if well_inside(thing)]
@@ -65,14 +82,14 @@ def _places(setting: Setting, scene: Scene) -> list[tuple[str, str]]:
     ]
 
 
-def _asked(setting: Setting, kind: str, scene: Scene, asked: list[tuple[str, str, str]]) -> Talk:
-    """A talk of up to ten of the questions, in any order, the picture shown with the first."""
+def _asked(setting: Setting, kind: str, scene: Scene, asked: list[tuple[str, str, str]], most: int = _MOST) -> Talk:
+    """A talk of so many of the questions at most, in any order, the picture shown with the first."""
     setting.dice.shuffle(asked)
     turns = []
-    for index, (_, text, answer) in enumerate(asked[:_MOST]):
+    for index, (_, text, answer) in enumerate(asked[:most]):
         words = setting.arranged(*shown(scene, text)) if index == 0 else (text,)
         turns += [Turn("user", words), Turn("assistant", (answer,))]
-    answers = [[sort, answer] for sort, _, answer in asked[:_MOST]]
+    answers = [[sort, answer] for sort, _, answer in asked[:most]]
     return Talk(kind, setting.language, tuple(turns), {"answers": answers})
 
 

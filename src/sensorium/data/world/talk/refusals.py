@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from sensorium.data.world.scene import Scene
 from sensorium.data.world.talk import lexicon, phrasings
 from sensorium.data.world.talk.captions import CAPTION
 from sensorium.data.world.talk.hearing import DICTATION
@@ -85,6 +86,16 @@ def _pattern(form: str) -> str:
     return re.escape(form).replace(r"\{\}", ".+")
 
 
+def ask_of_absent(setting: Setting, scene: Scene) -> tuple[str, str]:
+    """A question about a kind of thing that a scene does not show, and what is to be said to it."""
+    kinds = {thing.kind for thing in scene.things}
+    while (pair := absent_pair(setting, frozenset()))[1] in kinds:
+        pass
+    name = lexicon.noun(pair[1], setting.language)
+    phrases = setting.pick((phrasings.COLOUR, phrasings.WHERE))
+    return setting.say(phrases, thing=name, be="is"), _ANSWERS[setting.language]["absent"].format(name)
+
+
 def refuse(setting: Setting) -> Talk:
     """A question outside the world, a picture or recording that is not there, or a thing that is not in the picture."""
     reason = setting.pick(tuple(_ANSWERS["en"]))
@@ -92,13 +103,8 @@ def refuse(setting: Setting) -> Talk:
     pieces: tuple[Piece, ...]
     if reason == "absent":
         scene = setting.scene("things")
-        kinds = {thing.kind for thing in scene.things}
-        while (pair := absent_pair(setting, frozenset()))[1] in kinds:
-            pass
-        name = lexicon.noun(pair[1], setting.language)
-        phrases = setting.pick((phrasings.COLOUR, phrasings.WHERE))
-        pieces = setting.arranged(Seen(scene), setting.say(phrases, thing=name, be="is"))
-        answer = answer.format(name)
+        text, answer = ask_of_absent(setting, scene)
+        pieces = setting.arranged(Seen(scene), text)
     else:
         pieces = (setting.say({"outside": OUTSIDE, "no picture": CAPTION, "no recording": DICTATION}[reason]),)
     return setting.talk("refuse", pieces, answer, {"reason": reason, "answer": answer})

@@ -1,0 +1,49 @@
+"""To take note before answering: what is said is first written down, what is shown gone over; then it is talked about.
+
+A turn that was spoken alone is then answered as if its words had been typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sensorium.data.world.talk.hearing import DICTATION
+from sensorium.data.world.talk.places import SURVEY, survey
+from sensorium.data.world.talk.setting import Setting
+from sensorium.data.world.talk.types import Language, Seen, Spoken, Talk, Turn
+from sensorium.languages import is_chinese
+
+
+def noted(talk: Talk, setting: Setting) -> Talk:
+    """The same talk, but each recording and picture of the user's is noted, on request, before it is answered.
+
+    That is done in the language of what is written beside it; where all is spoken, nobody knows it before it is
+    written down, which is asked for in English. Where there are several recordings it matters who spoke when, and they
+    are left where they stand; so is a picture of which nothing is said.
+    """
+    return replace(talk, turns=tuple(after for turn in talk.turns for after in _noted(turn, setting)))
+
+
+def _noted(turn: Turn, setting: Setting) -> Iterator[Turn]:
+    recordings = [part for part in turn.parts if isinstance(part, Spoken)]
+    pictures = [part for part in turn.parts if isinstance(part, Seen)]
+    writes = len(recordings) == 1
+    looks = bool(pictures) and len(pictures) < len(turn.parts)
+    if turn.role != "user" or not (writes or looks):
+        yield turn
+        return
+    language = _language_of(turn.text)
+    if writes:
+        yield Turn("user", (recordings[0], setting.pick(DICTATION.of(language, setting.split))))
+        yield Turn("assistant", (recordings[0].text,))
+        language = _language_of(turn.text or recordings[0].text)
+    for picture in pictures:
+        yield Turn("user", (picture, setting.pick(SURVEY.of(language, setting.split))))
+        yield Turn("assistant", (survey(picture.scene, language),))
+    left = tuple(part for part in turn.parts if not (isinstance(part, Seen) or (writes and isinstance(part, Spoken))))
+    yield Turn("user", left or (recordings[0].text,))
+
+
+def _language_of(words: str) -> Language:
+    return "zh" if is_chinese(words) else "en"

@@ -1,0 +1,141 @@
+"""To take note before answering: the model writes down what it is shown and told, and answers with that in mind."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+
+from sensorium.config import SamplingConfig
+from sensorium.inference.engine import Engine
+from sensorium.languages import is_chinese
+from sensorium.messages import Audio, Done, Image, Message, Part, Text, TextDelta
+from sensorium.nn.media import Media
+from sensorium.processing.processor import Processor
+
+_LONGEST = 224  # tokens of a note; nine things take up to 158 in the words of the seedling
+_ROOM = {"text": 64}  # tokens that are left to answer in, by what is answered with
+_ROOM_TO_MAKE = 192
+_REMEMBERED = 64  # notes
+
+
+class NoteTaker:
+    """Notes what is in the pictures and recordings of conversations, each by itself and once.
+
+    Several threads may use one at a time.
+
+    Args:
+        engine: looks and listens.
+        processor: of the same model.
+    """
+
+    def __init__(self, engine: Engine, processor: Processor) -> None:
+        self._engine, self._processor = engine, processor
+        self._notes: dict[tuple[bytes, str], str] = {}
+
+    @staticmethod
+    def serves(conversation: Sequence[Message], sampling: SamplingConfig) -> bool:
+        """Whether notes are asked for, and there is something to take note of."""
+        return any(_heard(message, sampling) or _seen(message, sampling) for message in conversation)
+
+    def noted(
+        self,
+        conversation: Sequence[Message],
+        sampling: SamplingConfig,
+        *,
+        reply: str = "text",
+        cancel: threading.Event | None = None,
+    ) -> list[Message]:
+        """The conversation in which each recording and picture of the user's is noted, on request, before all else.
+
+        What was spoken alone is then said once more in the words that were heard.
+
+        Args:
+            conversation: what was said and shown.
+            sampling: its `listen_first` and `look_first` are the requests, one in each of the model's languages; the
+                first where nothing tells which.
+            reply: what is answered with: older messages are not noted where too little room would be left.
+            cancel: once set, nothing more is noted.
+
+        Returns:
+            The conversation, in which what the model comes to no end with stands as it was.
+        """
+        turns = [self._turns(message, sampling, cancel) for message in conversation]
+        notes = [index for index, turn in enumerate(turns) if len(turn) > 1]
+        while notes and not self._fits([message for turn in turns for message in turn], reply):
+            oldest = notes.pop(0)
+            turns[oldest] = [conversation[oldest]]
+        return [message for turn in turns for message in turn]
+
+    def _turns(self, message: Message, sampling: SamplingConfig, cancel: threading.Event | None) -> list[Message]:
+        """A message behind the notes of what it shows and says."""
+        words, found = message.text.strip(), list[Message]()
+        parts: list[Image | Audio] = [*_heard(message, sampling), *_seen(message, sampling)]
+        for part in parts:
+            requests = sampling.listen_first if isinstance(part, Audio) else sampling.look_first
+            asked = Message.user((part, Text(_in_the_language_of(words, requests))))
+            note = self._note(asked, cancel)
+            if not note:
+                return [message]
+            found += [asked, Message.assistant(note)]
+            if isinstance(part, Audio):
+                words = words or note
+        if not found:
+            return [message]
+        left = tuple(part for part in message.parts if part not in parts and not _is_blank(part))
+        return [*found, Message.user(left or words)]
+
+    def _note(self, asked: Message, cancel: threading.Event | None) -> str:
+        """What the model finds in a picture or recording; nothing where it comes to no end."""
+        prompt, media = self._processor.prompt([asked])
+        key = (_digest(media), asked.text)
+        if key in self._notes:
+            return self._notes[key]
+        sampling = SamplingConfig(temperature=0.0, max_tokens=_LONGEST)
+        deltas = list(self._engine.stream(prompt, sampling, media=media, cancel=cancel))
+        if not any(isinstance(delta, Done) and delta.finish_reason == "stop" for delta in deltas):
+            return ""
+        note = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)).strip()
+        self._notes[key] = note
+        for forgotten in list(self._notes)[:-_REMEMBERED]:
+            self._notes.pop(forgotten, None)
+        return note
+
+    def _fits(self, conversation: Sequence[Message], reply: str) -> bool:
+        config = self._processor.config
+        length = len(self._processor.encode_messages(conversation, add_generation_prompt=True))
+        return config is not None and length + _ROOM.get(reply, _ROOM_TO_MAKE) <= config.decoder.max_positions
+
+
+def _heard(message: Message, sampling: SamplingConfig) -> list[Audio]:
+    """The recording of the user's that is written down; none of several, where it matters who spoke when."""
+    recordings = [part for part in message.parts if isinstance(part, Audio)]
+    asks = message.role == "user" and len(recordings) == 1 and message.text not in sampling.listen_first
+    return recordings if sampling.listen_first and asks else []
+
+
+def _seen(message: Message, sampling: SamplingConfig) -> list[Image]:
+    """The pictures of the user's that are gone over: those with which something is said that asks for no such thing."""
+    pictures = [part for part in message.parts if isinstance(part, Image)]
+    asks = message.role == "user" and len(pictures) < len(message.parts) and message.text not in sampling.look_first
+    return pictures if sampling.look_first and asks else []
+
+
+def _is_blank(part: Part) -> bool:
+    return isinstance(part, Text) and not part.text.strip()
+
+
+def _in_the_language_of(words: str, requests: Sequence[str]) -> str:
+    """The request in the language of what else is said."""
+    if not words:
+        return requests[0]
+    chinese = is_chinese(words)
+    return next((request for request in requests if is_chinese(request) == chinese), requests[0])
+
+
+def _digest(media: Media | None) -> bytes:
+    digest = hashlib.blake2b()
+    for values in (media.images, media.audio) if media is not None else ():
+        if values is not None:
+            digest.update(values.numpy().tobytes())
+    return digest.digest()

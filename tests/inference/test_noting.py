@@ -1,0 +1,269 @@
+"""A model that takes note of what it is shown and told before it answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from making import N_CODES, make_model, scribble
+from media_parts import tone
+from replying import END, After, ended, kinds
+
+from sensorium.api import WRITE_DOWN, Model
+from sensorium.config import SamplingConfig
+from sensorium.errors import RequestError
+from sensorium.inference import noting
+from sensorium.inference.engine import Engine
+from sensorium.inference.noting import NoteTaker
+from sensorium.messages import Audio, Message, Text
+
+REQUESTS = ("Look.", "看图。")
+LISTEN = ("Listen.", "听。")
+NOTING: dict[str, Any] = {"look_first": REQUESTS, "listen_first": LISTEN, "temperature": 0.0}
+SAMPLING = SamplingConfig(**NOTING)
+SHORT: dict[str, Any] = {"logit_bias": {END: 4.0}, "max_tokens": 12}
+
+
+@pytest.fixture
+def prompts(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """What the engine reads."""
+    read: list[list[int]] = []
+    stream = Engine.stream
+
+    def recorded(self: Engine, prompt: Sequence[int], *args: Any, **kwargs: Any) -> Any:
+        read.append(list(prompt))
+        return stream(self, prompt, *args, **kwargs)
+
+    monkeypatch.setattr(Engine, "stream", recorded)
+    return read
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
+    """Requests to take note of something, each answered with its number."""
+    asked: list[Message] = []
+
+    def note(_: NoteTaker, request: Message, __: threading.Event | None) -> str:
+        asked.append(request)
+        return f"a mat {len(asked)}"
+
+    monkeypatch.setattr(NoteTaker, "_note", note)
+    return asked
+
+
+def noted(model: Model, *messages: Message, reply: str = "text") -> list[Message]:
+    return NoteTaker(model.engine, model.processor).noted(messages, SAMPLING, reply=reply)
+
+
+def prompt(model: Model, messages: Sequence[Message]) -> list[int]:
+    return model.processor.prompt(messages)[0]
+
+
+def test_each_picture_is_gone_over_before_what_is_said_with_it(maker: Model, notes: list[Message]) -> None:
+    one, other = scribble(1), scribble(2)
+    talk = [
+        Message.system("The cat."),
+        Message.user((Text("A cat"), one, Text(" or a bird?"), other)),
+        Message.assistant("A bird."),
+        Message.user("那猫呢？"),
+    ]
+    shown = [Message.user((picture, Text("Look."))) for picture in (one, other)]
+    assert noted(maker, *talk) == [
+        talk[0],
+        shown[0],
+        Message.assistant("a mat 1"),
+        shown[1],
+        Message.assistant("a mat 2"),
+        Message.user((Text("A cat"), Text(" or a bird?"))),
+        *talk[2:],
+    ]
+    assert notes == shown
+
+
+@pytest.mark.parametrize(("words", "requests"), [("A cat?", ["Look."]), ("是猫吗？", ["看图。"])])
+def test_it_is_asked_for_in_the_language_of_the_words(
+    maker: Model, notes: list[Message], words: str, requests: list[str]
+) -> None:
+    noted(maker, Message.user((scribble(1), Text(words))))
+    assert [message.text for message in notes] == requests
+
+
+@pytest.mark.parametrize(("heard", "look"), [("Is it a cat?", "Look."), ("是猫吗？", "看图。")])
+def test_what_was_spoken_alone_is_written_down_and_said_once_more_in_words(
+    maker: Model, monkeypatch: pytest.MonkeyPatch, heard: str, look: str
+) -> None:
+    monkeypatch.setattr(
+        NoteTaker, "_note", lambda _, asked, __: heard if isinstance(asked.parts[0], Audio) else "a mat"
+    )
+    recording, picture = tone(), scribble(1)
+    written = [Message.user((recording, Text("Listen."))), Message.assistant(heard)]
+    shown = [Message.user((picture, Text(look))), Message.assistant("a mat")]
+    assert noted(maker, Message.user((recording,))) == [*written, Message.user(heard)]
+    assert noted(maker, Message.user((recording, Text(" ")))) == [*written, Message.user(heard)]
+    assert noted(maker, Message.user((picture, recording))) == [*written, *shown, Message.user(heard)]
+
+
+def test_what_is_written_beside_a_recording_is_left_to_be_answered(maker: Model, notes: list[Message]) -> None:
+    recording, picture = tone(), scribble(1)
+    messages = noted(maker, Message.user((picture, recording, Text("是猫吗？"))))
+    assert messages[-1] == Message.user("是猫吗？")
+    assert [message.text for message in notes] == ["听。", "看图。"]
+
+
+@pytest.mark.parametrize(
+    "parts", [(Text("Who?"), 300.0, 500.0), (300.0, Text("听。")), (Text("A cat."),)], ids=["several", "asked", "none"]
+)
+def test_recordings_stay_where_it_matters_when_they_were_made_or_where_they_are_to_be_written_down(
+    maker: Model, notes: list[Message], parts: Sequence[Any]
+) -> None:
+    message = Message.user(tuple(tone(hertz=part) if isinstance(part, float) else part for part in parts))
+    assert noted(maker, message) == [message]
+    assert not notes
+
+
+def test_of_several_recordings_with_a_picture_only_the_picture_is_noted(maker: Model, notes: list[Message]) -> None:
+    recordings = (tone(hertz=300.0), tone(hertz=500.0))
+    *_, last = noted(maker, Message.user((scribble(1), *recordings)))
+    assert last == Message.user(recordings)
+    assert len(notes) == 1
+
+
+def test_recordings_are_told_apart(maker: Model, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        noting, "SamplingConfig", lambda **given: SamplingConfig(**given, logit_bias={END: 100.0}, seed=1)
+    )
+    taker = NoteTaker(maker.engine, maker.processor)
+    for hertz in (300.0, 500.0, 300.0):
+        taker.noted([Message.user((tone(hertz=hertz),))], SAMPLING)
+    assert len(prompts) == 2
+
+
+def test_a_recording_that_it_is_asked_to_write_down_is_heard_once(maker: Model, prompts: list[list[int]]) -> None:
+    maker.transcribe(tone(), **{**NOTING, "listen_first": (WRITE_DOWN,)}, **SHORT)
+    assert len(prompts) == 1
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        [Message.user("A cat.")],
+        [Message.user((scribble(1),))],
+        [Message.user((scribble(1), Text("看图。")))],
+        [Message.user("Draw."), Message.assistant((Text("A mat."), scribble(1))), Message.user("Again.")],
+    ],
+)
+def test_nothing_is_looked_at_where_nothing_else_is_asked_about_a_picture(
+    maker: Model, notes: list[Message], prompts: list[list[int]], talk: list[Message]
+) -> None:
+    maker.chat(talk, reply="text", **NOTING, **SHORT)
+    assert not notes
+    assert prompts == [prompt(maker, talk)]
+
+
+@pytest.mark.parametrize("reply", ["text", "speech", "image", "auto"])
+def test_an_answer_of_any_kind_is_one_to_the_conversation_with_the_survey(
+    maker: Model, notes: list[Message], reply: Any
+) -> None:
+    talk = [Message.user((scribble(3), Text("The cat?")))]
+    settings = {"reply": reply, "seed": 4, "max_tokens": 60, "image_guidance": 1.0}
+    before = maker.chat(talk, **settings, temperature=0.0)
+    found = maker.chat(talk, **settings, **NOTING)
+    (shown,) = notes
+    with_survey = [shown, Message.assistant("a mat 1"), Message.user("The cat?")]
+    assert found == maker.chat(with_survey, **settings, temperature=0.0)
+    assert found != before
+
+
+def test_a_survey_is_what_the_model_answers_greedily_and_is_remembered(
+    maker: Model, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = Message.user((scribble(3), Text("Look.")))
+    ends = {"logit_bias": {END: 4.0}}
+    expected = maker.chat([shown], reply="text", temperature=0.0, max_tokens=200, **ends)
+    assert isinstance(expected, Message)
+    assert expected.text.strip()
+    monkeypatch.setattr(noting, "SamplingConfig", lambda **given: SamplingConfig(**given, **ends))
+    taker = NoteTaker(maker.engine, maker.processor)
+    prompts.clear()
+    for words in ("The cat?", "A bird?"):
+        _, answer, _ = taker.noted([Message.user((scribble(3), Text(words)))], SAMPLING)
+        assert answer == Message.assistant(expected.text.strip())
+    assert prompts == [prompt(maker, [shown])]
+    taker.noted([Message.user((scribble(4), Text("The cat?"))), Message.user((scribble(3), Text("猫？")))], SAMPLING)
+    assert len(prompts) == 3
+
+
+def test_only_so_many_pictures_are_remembered(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noting, "_REMEMBERED", 2)
+    monkeypatch.setattr(
+        noting, "SamplingConfig", lambda **given: SamplingConfig(**given, logit_bias={END: 100.0}, seed=1)
+    )
+    taker = NoteTaker(maker.engine, maker.processor)
+    for seed in range(4):
+        taker.noted([Message.user((scribble(seed), Text("The cat?")))], SAMPLING)
+    assert len(taker._notes) == 2
+
+
+def test_what_it_comes_to_no_end_with_stands_as_it_was(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noting, "_LONGEST", 2)
+    talk = Message.user((scribble(3), Text("The cat?")))
+    assert noted(maker, talk) == [talk]
+
+
+@pytest.mark.usefixtures("notes")
+def test_the_older_pictures_are_not_gone_over_where_too_little_room_would_be_left(
+    maker: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (Message.user((scribble(seed), Text("The cat sat on the mat."))) for seed in (1, 2))
+    left = maker.config.decoder.max_positions - len(prompt(maker, [old, *noted(maker, new)]))
+    monkeypatch.setattr(noting, "_ROOM", {"text": left})
+    monkeypatch.setattr(noting, "_ROOM_TO_MAKE", left + 1)
+    first, *others = noted(maker, old, new)
+    assert first == old
+    assert len(others) == 3
+    assert noted(maker, old, new, reply="image") == [old, new]
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 3])
+def test_what_there_is_room_for_without_looking_is_made_in_any_case(
+    maker: Model, monkeypatch: pytest.MonkeyPatch, pictures: int
+) -> None:
+    monkeypatch.setattr(NoteTaker, "_note", lambda *_: "The cat sat on the mat. " * 7)
+    monkeypatch.setattr(noting, "_ROOM_TO_MAKE", -1000)
+    needed = pictures * (2 * N_CODES + 3)
+    talk = [Message.user((scribble(1), Text("A bird. " * ((480 - needed) // 4))))]
+    assert needed <= maker.config.decoder.max_positions - len(prompt(maker, talk)) < needed + 50
+    message = maker.chat(talk, reply="image", pictures=pictures, seed=1, **NOTING)
+    assert kinds(message).count("image") == pictures  # type: ignore[arg-type]
+
+
+def test_it_ends_when_it_is_cancelled_while_it_looks(maker: Model) -> None:
+    talk = [Message.user((scribble(5), Text("The cat?")))]
+    done = ended(list(maker.stream(talk, reply="text", cancel=After(3), **NOTING)))
+    assert done.finish_reason == "cancelled"
+    assert done.completion_tokens == 0
+
+
+def test_what_is_wrong_with_a_request_is_told_before_anything_is_looked_at() -> None:
+    model = make_model(draws=False)
+    with pytest.raises(RequestError, match="cannot draw"):
+        model.stream([Message.user((scribble(1), Text("A cat.")))], reply="image", **NOTING)
+
+
+@pytest.mark.usefixtures("notes")
+def test_guidance_leans_away_from_a_conversation_without_picture_and_survey(
+    maker: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind: list[Any] = []
+    stream = Engine.stream
+
+    def recorded(self: Engine, *args: Any, **kwargs: Any) -> Any:
+        blind.append(kwargs.get("blind"))
+        return stream(self, *args, **kwargs)
+
+    monkeypatch.setattr(Engine, "stream", recorded)
+    maker.chat([Message.user((scribble(1), Text("A cat.")))], reply="text", guidance=1.0, **NOTING, **SHORT)
+    ids, _ = blind[-1]
+    assert ids == prompt(maker, [Message.user((Text("A cat."),))])
