@@ -12,7 +12,7 @@ import torch
 import yaml
 from making import MAKING, scribble
 from media_parts import tone
-from pairing import EYES, pairs_file, played, shown
+from pairing import EARS, EYES, pairs_file, played, shown
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,6 +21,7 @@ from sensorium.data.raw import RawBatch
 from sensorium.errors import ConfigError
 from sensorium.hub.folder import load_pretrained
 from sensorium.messages import Message, Text
+from sensorium.processing.mel import log_mel
 from sensorium.processing.processor import Processor
 from sensorium.processing.tokenizer import Tokenizer
 from sensorium.train import load_recipe, train
@@ -291,6 +292,46 @@ def test_perception_needs_eyes_that_stay(make_trainer: Callable[..., Trainer]) -
         make_trainer("image", perception=1.0)
     with pytest.raises(ConfigError, match=r'freeze "vision\.\*"'):
         make_trainer("image", perception=1.0, vision=EYES)
+
+
+SLOW_EARS = {**EARS, "audio": {**EARS["audio"], "sample_rate": 4_000, "n_fft": 64, "hop": 40}}  # as the codec is
+FROZEN_EARS = {"speech": SLOW_EARS, "freeze": ["speech.*"], "rows": 1}
+
+
+def test_perception_goes_by_what_the_ears_make_of_both(make_trainer: Callable[..., Trainer]) -> None:
+    plain, hearing = make_trainer("speech", **FROZEN_EARS), make_trainer("speech", perception=2.0, **FROZEN_EARS)
+    batch = plain.next_batch(0)
+    losses = [each.objective.loss(each.model, batch).item() for each in (plain, hearing)]
+    model = hearing.model
+    assert model.speech is not None
+    assert model.config.speech is not None
+    model.speech.eval()
+    with torch.no_grad():
+        spoken = made(hearing, "speech", batch)
+        ours, theirs = (
+            model.speech.encoder(mels[None], torch.tensor([mels.shape[1]]))[0]
+            for each in (spoken, batch.values)
+            for mels in [torch.from_numpy(log_mel(each[0].numpy(), model.config.speech.audio))]
+        )
+    apart = ((ours - theirs) ** 2).sum() / (theirs**2).sum()
+    assert losses[1] - losses[0] == pytest.approx(2.0 * float(apart), rel=1e-3)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    hearing.train_step(1.0)
+    moved = {
+        name.partition(".")[0] for name, weight in model.named_parameters() if not torch.equal(weight, before[name])
+    }
+    assert moved == {"speech_codec"}
+
+
+def test_perception_needs_ears_that_stay_and_hear_at_the_rate_of_the_codec(
+    make_trainer: Callable[..., Trainer],
+) -> None:
+    with pytest.raises(ConfigError, match="perception needs a model with ears"):
+        make_trainer("speech", perception=1.0)
+    with pytest.raises(ConfigError, match=r'freeze "speech\.\*"'):
+        make_trainer("speech", perception=1.0, speech=EARS)
+    with pytest.raises(ConfigError, match="needs ears that hear at the codec's 4000 samples a second, not 16000"):
+        make_trainer("speech", perception=1.0, **{**FROZEN_EARS, "speech": EARS})
 
 
 def test_a_model_that_draws_may_be_told_the_places_of_codes_later(recipe: WRITE, tmp_path: Path) -> None:

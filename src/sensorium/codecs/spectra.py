@@ -24,6 +24,21 @@ def log_mel_frames(samples: Tensor, sample_rate: int, n_fft: int, hop: int, n_me
     return (filters @ sizes).clamp_min(_FLOOR).log()
 
 
+def heard_frames(samples: Tensor, sample_rate: int, n_fft: int, hop: int, n_mels: int) -> Tensor:
+    """Log-mel frames as ears take them, `processing.mel.log_mel`, of many sounds at once, with gradients.
+
+    Samples (n, time), more than half of `n_fft`, → (n, n_mels, time // hop).
+    """
+    padded = F.pad(samples.float(), (n_fft // 2, n_fft // 2), mode="reflect")
+    spectrum = torch.stft(
+        padded, n_fft, hop, window=hann(n_fft, str(samples.device)), center=False, return_complex=True
+    )
+    power = torch.view_as_real(spectrum[..., : samples.shape[1] // hop]).square().sum(-1)
+    filters = torch.from_numpy(mel_filters(sample_rate, n_fft, n_mels).astype(np.float32)).to(samples.device)
+    levels = (filters @ power).clamp_min(1e-10).log10()
+    return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
+
+
 def magnitudes(samples: Tensor, n_fft: int, hop: int) -> Tensor:
     """Sizes of the bins of a short-time Fourier transform: (n, time) → (n, n_fft // 2 + 1, frames)."""
     side = (n_fft - hop) // 2

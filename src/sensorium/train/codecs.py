@@ -19,6 +19,7 @@ from sensorium.codecs.adversary import (
     opposed,
 )
 from sensorium.codecs.image import ImageCodec
+from sensorium.codecs.spectra import heard_frames
 from sensorium.codecs.speech import SpeechCodec
 from sensorium.config import MimiConfig
 from sensorium.data.raw import RawBatch, RawStream
@@ -89,7 +90,7 @@ class ImageCodecObjective(_CodecObjective):
                 f"{model.config.image_codec.size} (set image_codec.size)"
             )
         if stage.perception:
-            _check_eyes(model, stage)
+            _check_sense(model.vision, model, stage, "vision", "eyes")
         super().__init__(stage, PatchAdversary)
         self._media, self._workers = RawMedia(model.config), stage.workers
 
@@ -127,7 +128,10 @@ class ImageCodecObjective(_CodecObjective):
 
 
 class SpeechCodecObjective(_CodecObjective):
-    """Recordings through their codes and back, cut to `time` codes; another stretch of the same tells who speaks."""
+    """Recordings through their codes and back, cut to `time` codes; another stretch of the same tells who speaks.
+
+    With `stage.perception`, what the model's own ears, which must be frozen, hear in both is to be the same, too.
+    """
 
     def __init__(self, stage: Stage, processor: Processor, model: Omni) -> None:  # noqa: ARG002 (the protocol's)
         codec = model.config.speech_codec
@@ -138,6 +142,14 @@ class SpeechCodecObjective(_CodecObjective):
         for name in stage.voices:
             if name not in codec.voices:
                 raise ConfigError(f"stage {stage.name!r}: voice {name!r} is none of speech_codec.voices")
+        if stage.perception:
+            _check_sense(model.speech, model, stage, "speech", "ears")
+            ears = model.config.speech
+            if ears is not None and ears.audio.sample_rate != codec.sample_rate:
+                raise ConfigError(
+                    f"perception needs ears that hear at the codec's {codec.sample_rate} samples a second, not "
+                    f"{ears.audio.sample_rate} (set perception: 0)"
+                )
         super().__init__(stage, SpectrumAdversary)
         self._media, self._workers = RawMedia(model.config), stage.workers
         self._rate, self._length = codec.sample_rate, stage.time * codec.samples_per_code
@@ -165,6 +177,8 @@ class SpeechCodecObjective(_CodecObjective):
         with torch.autocast(spoken.device.type, enabled=False):
             spoken = spoken.float()
             wanted = losses.spectral_distance(spoken, batch.values, self._rate)
+            if self._stage.perception:
+                wanted = wanted + self._stage.perception * _heard_apart(model, spoken, batch.values)
             return self._opposed(codec, wanted, spoken, batch.values)
 
     @torch.inference_mode()
@@ -186,7 +200,10 @@ class SpeechCodecObjective(_CodecObjective):
         """Six per weight and frame."""
         codec = model.speech_codec
         assert isinstance(codec, SpeechCodec)
-        return 6.0 * _weights(codec) * batch.values.numel() / codec.config.hop
+        flops = 6.0 * _weights(codec) * batch.values.numel() / codec.config.hop
+        if self._stage.perception and model.speech is not None:
+            flops += 6.0 * _weights(model.speech.encoder) * self._stage.time * len(batch.values)
+        return flops
 
     def _cut(self, batch: RawBatch, generator: torch.Generator) -> Tensor:
         """(rows, length): a stretch of each recording from anywhere in it; a shorter one is followed by silence."""
@@ -197,19 +214,19 @@ class SpeechCodecObjective(_CodecObjective):
         return torch.stack([row[start : start + self._length] for row, start in zip(values, starts, strict=True)])
 
 
-def _check_eyes(model: Omni, stage: Stage) -> None:
-    if model.vision is None:
-        raise ConfigError("perception needs a model with eyes (set vision, or perception: 0)")
+def _check_sense(sense: nn.Module | None, model: Omni, stage: Stage, name: str, called: str) -> None:
+    if sense is None:
+        raise ConfigError(f"perception needs a model with {called} (set {name}, or perception: 0)")
     moving = unfrozen(dict(model.named_parameters()), stage.freeze)
-    if any(name.startswith("vision.encoder.") for name in moving):
-        raise ConfigError('perception goes by eyes that stay as they are (freeze "vision.*")')
+    if any(weight.startswith(f"{name}.encoder.") for weight in moving):
+        raise ConfigError(f'perception goes by {called} that stay as they are (freeze "{name}.*")')
 
 
 def _seen_apart(model: Omni, drawn: Tensor, true: Tensor) -> Tensor:
     """How far apart pictures are to the model's eyes: pixels (n, 3, height, width) twice → (n,)."""
     assert model.vision is not None
     assert model.config.vision is not None
-    image, side = model.config.vision.image, model.config.vision.encoder.image_size
+    image, side, eyes = model.config.vision.image, model.config.vision.encoder.image_size, model.vision.encoder
     mean, std = (drawn.new_tensor(each).view(3, 1, 1) for each in (image.mean, image.std))
 
     def seen(pixels: Tensor) -> Tensor:
@@ -218,14 +235,32 @@ def _seen_apart(model: Omni, drawn: Tensor, true: Tensor) -> Tensor:
         features: Tensor = eyes((pixels / 2 + 0.5 - mean) / std)
         return features
 
-    eyes, learns = model.vision.encoder, model.vision.encoder.training
-    eyes.eval()  # no chance is to come between the two
+    return _perceived_apart(eyes, seen, drawn, true)
+
+
+def _heard_apart(model: Omni, spoken: Tensor, true: Tensor) -> Tensor:
+    """How far apart sounds are to the model's ears: samples (n, time) at the codec's rate twice → (n,)."""
+    assert model.speech is not None
+    assert model.config.speech is not None
+    audio, ears = model.config.speech.audio, model.speech.encoder
+
+    def heard(samples: Tensor) -> Tensor:
+        mels = heard_frames(samples, audio.sample_rate, audio.n_fft, audio.hop, audio.n_mels)
+        features: Tensor = ears(mels, torch.full((len(mels),), mels.shape[2], device=mels.device))[0]
+        return features
+
+    return _perceived_apart(ears, heard, spoken, true)
+
+
+def _perceived_apart(sense: nn.Module, perceived: Callable[[Tensor], Tensor], made: Tensor, true: Tensor) -> Tensor:
+    learns = sense.training
+    sense.eval()  # no chance is to come between the two
     try:
         with torch.no_grad():
-            wanted = seen(true)
-        return losses.feature_distance(seen(drawn), wanted)
+            wanted = perceived(true)
+        return losses.feature_distance(perceived(made), wanted)
     finally:
-        eyes.train(learns)
+        sense.train(learns)
 
 
 def _weights(codec: nn.Module) -> int:

@@ -118,7 +118,7 @@ class Stage(Config):
     code_weight: PositiveFloat = 1.0  # of `causal` and `chat`: what codes of pictures and speech weigh beside words
     voices: dict[str, DatasetSpec] = Field(default_factory=dict)  # of `speech_codec`: recordings of each named voice
     adversary: Annotated[float, Field(ge=0, le=10)] = 0.0  # its share in what moves a codec or painter; 0: none
-    perception: Annotated[float, Field(ge=0, le=100)] = 0.0  # of `image_codec`: what the eyes' own view weighs
+    perception: Annotated[float, Field(ge=0, le=100)] = 0.0  # of codecs: what the model's own view of it weighs
     tries: Positive = 4  # of `painter`: paintings, of which the nearest to the true picture learns
     workers: Literal[0, 1] = 0  # processes that make batches ahead; 0: a thread of this one
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the averaged weights, which are then the result
