@@ -48,7 +48,7 @@ from sensorium.evaluation.picture_reading import picture_score, read_picture
 from sensorium.hub.folder import load_pretrained, save_pretrained
 from sensorium.hub.pretrained import coding
 from sensorium.inference.generators import Generator
-from sensorium.messages import Image, Message
+from sensorium.messages import Image, Message, Text
 from sensorium.processing.processor import Processor
 from sensorium.train import Recipe, train
 from sensorium.train.start import first_model, prepare_processor
@@ -63,10 +63,11 @@ TIMED = 16
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for, and a picture that would be right."""
+    """What is asked for, a picture that would be right, and the sketch in words that it is drawn by."""
 
     messages: tuple[Message, ...]
     facts: dict[str, Any]
+    sketch: str
     picture: Pixels
 
     @property
@@ -82,12 +83,14 @@ def requests(split: Split, options: argparse.Namespace, first: int = 0) -> Itera
         talk = world.talk(index)
         if wanted(talk, options):
             *asked, answer = world.realise(talk, index)
-            yield Request(tuple(asked), dict(talk.facts), pixels_of(answer.parts[0]))
+            (picture,) = (part for part in answer.parts if isinstance(part, Image))
+            yield Request(tuple(asked), dict(talk.facts), answer.text, pixels_of(picture))
 
 
 def wanted(talk: Talk, options: argparse.Namespace) -> bool:
     n_things = sum(number for number, *_ in talk.facts["things"])
-    return talk.facts["weather"] is None and bool(talk.turns[0].text) and (n_things == 1 or not options.quick)
+    one_request = len(talk.turns) == 2 and bool(talk.turns[0].text)
+    return talk.facts["weather"] is None and one_request and (n_things == 1 or not options.quick)
 
 
 def pixels_of(part: Any) -> Pixels:
@@ -102,7 +105,8 @@ def make_data(options: argparse.Namespace) -> Path:
         lines = []
         for number, request in enumerate(islice(requests("train", options), options.records)):
             Picture.fromarray(request.picture).save(folder / f"{number:06d}.png")
-            talk = [*request.messages, Message.assistant([Image(path=Path(f"{number:06d}.png"))])]
+            drawn = Message.assistant([Text(request.sketch), Image(path=Path(f"{number:06d}.png"))])
+            talk = [*request.messages, drawn]
             lines.append(json.dumps({"messages": [message.to_dict() for message in talk]}, ensure_ascii=False))
         (folder / "talks.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
