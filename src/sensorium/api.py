@@ -170,14 +170,18 @@ class Model:
                 if not (message.role == "assistant" and self._writes(part)):  # what it made stands there as codes
                     check_senses(part, self.config, self.name)
         making = self._making(conversation, reply, voice, pictures)
-        answer = self._answering(conversation, conversation, settings, making, cancel)
+        unseen = pictureless(conversation)
+        answer = self._answering(conversation, unseen, settings, making, cancel)
         if not NoteTaker.serves(conversation, settings):
             return answer
 
         def taking_notes() -> Iterator[Delta]:
-            noted, best = self._note_taker.noted(conversation, settings, reply=reply, cancel=cancel), answer
+            best = answer
+            noted, heard = (
+                self._note_taker.noted(each, settings, reply=reply, cancel=cancel) for each in (conversation, unseen)
+            )
             with suppress(RequestError):  # they leave no room to answer
-                best = self._answering(noted, conversation, settings, making, cancel)
+                best = self._answering(noted, heard, settings, making, cancel)
             yield from best
 
         return taking_notes()
@@ -384,12 +388,12 @@ class Model:
     def _answering(
         self,
         conversation: Sequence[Message],
-        given: Sequence[Message],
+        unseen: Sequence[Message],
         settings: SamplingConfig,
         making: Making,
         cancel: threading.Event | None,
     ) -> Iterator[Delta]:
-        """The answer to a conversation as it stands, or with notes of what was given.
+        """The answer to a conversation as it stands, or with notes; `unseen` is the same without its pictures.
 
         What is wrong with it is raised here, before the first delta.
         """
@@ -398,16 +402,11 @@ class Model:
             prompt,
             settings,
             media=media,
-            blind=self._blind(given) if settings.guidance else None,
+            blind=self.processor.prompt(unseen) if settings.guidance and list(unseen) != list(conversation) else None,
             cancel=cancel,
             making=making,
             wordless=self._wordless(conversation, settings) if making.reply != "text" else None,
         )
-
-    def _blind(self, conversation: Sequence[Message]) -> Prompt | None:
-        """The prompt of a conversation without its pictures; None where there are none."""
-        left = pictureless(conversation)
-        return self.processor.prompt(left) if left != list(conversation) else None
 
     def _wordless(self, conversation: Sequence[Message], settings: SamplingConfig) -> Prompt | None:
         """The prompt of a conversation without its words, where something is to lean away from it."""

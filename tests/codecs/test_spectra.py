@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from sensorium.codecs.spectra import hann, heard_frames, log_mel_frames, magnitudes, mel_table, overlap_added
+from sensorium.codecs.spectra import hann, log_mel_frames, magnitudes, mel_table, overlap_added, whisper_log_mel
 from sensorium.config import AudioConfig
 from sensorium.processing.mel import log_mel
 
@@ -93,6 +93,6 @@ def test_what_is_kept_serves_training_whoever_asked_first() -> None:
 def test_what_ears_take_is_the_same_of_many_sounds_at_once(n_fft: int, hop: int, n_mels: int, length: int) -> None:
     config = AudioConfig(sample_rate=16_000, n_fft=n_fft, hop=hop, n_mels=n_mels)
     samples = np.random.default_rng(3).normal(0.0, [[0.001], [0.3]], (2, length)).astype(np.float32)
-    found = heard_frames(torch.from_numpy(samples), 16_000, n_fft, hop, n_mels)
+    found = whisper_log_mel(torch.from_numpy(samples), 16_000, n_fft, hop, n_mels)
     for row, sound in zip(found.numpy(), samples, strict=True):
         np.testing.assert_allclose(row, log_mel(sound, config), atol=1e-4)

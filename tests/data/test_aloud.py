@@ -92,6 +92,20 @@ def test_what_nobody_asked_for_stays_written() -> None:
     assert aloud(document, random.Random(0), "train") is document
 
 
+def test_each_answer_is_said_in_its_own_language() -> None:
+    found = said(
+        Message.user("Hello!"),
+        Message.assistant("Hello, dear friend."),
+        Message.user("你好！"),
+        Message.assistant("你好！很高兴和你聊天。"),
+    )
+    for answer, language in ((found[1], "en"), (found[3], "zh")):
+        for clause, sound in zip(clauses(answer.text), answer.parts[1::2], strict=True):
+            assert isinstance(sound, Audio)
+            assert sound.data == wav_bytes(speak(clause.strip(), language, VOICE, split="train", take=None))
+    assert any(found[0].text.endswith(request) for request in ALOUD.of("en", "train"))
+
+
 @pytest.mark.parametrize("kind", ["weather", "vqa", "caption"])
 def test_surveys_are_not_said_and_the_request_stays_with_the_question(kind: str) -> None:
     world = World(WorldSpec(kinds={kind: 1.0}, notes=1.0), "train")

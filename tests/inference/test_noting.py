@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -82,12 +83,12 @@ def test_each_picture_is_gone_over_before_what_is_said_with_it(maker: Model, not
     assert notes == shown
 
 
-@pytest.mark.parametrize(("words", "requests"), [("A cat?", ["Look."]), ("是猫吗？", ["看图。"])])
+@pytest.mark.parametrize(("words", "asked"), [("A cat?", "Look."), ("是猫吗？", "看图。")])
 def test_it_is_asked_for_in_the_language_of_the_words(
-    maker: Model, notes: list[Message], words: str, requests: list[str]
+    maker: Model, notes: list[Message], words: str, asked: str
 ) -> None:
     noted(maker, Message.user((scribble(1), Text(words))))
-    assert [message.text for message in notes] == requests
+    assert [message.text for message in notes] == [asked]
 
 
 @pytest.mark.parametrize(("heard", "look"), [("Is it a cat?", "Look."), ("是猫吗？", "看图。")])
@@ -150,7 +151,8 @@ def test_a_recording_that_it_is_asked_to_write_down_is_heard_once(maker: Model, 
     [
         [Message.user("A cat.")],
         [Message.user((scribble(1),))],
-        [Message.user((scribble(1), Text("看图。")))],
+        [Message.user((scribble(1), Text("看图。 ")))],
+        [Message.user((scribble(1), Text(" ")))],
         [Message.user("Draw."), Message.assistant((Text("A mat."), scribble(1))), Message.user("Again.")],
     ],
 )
@@ -239,6 +241,77 @@ def test_what_there_is_room_for_without_looking_is_made_in_any_case(
     assert kinds(message).count("image") == pictures  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("silent", ["recording", "picture"])
+def test_what_else_can_be_noted_is_noted(maker: Model, monkeypatch: pytest.MonkeyPatch, silent: str) -> None:
+    recording, picture = tone(), scribble(1)
+    left = recording if silent == "recording" else picture
+    monkeypatch.setattr(NoteTaker, "_note", lambda _, asked, __: "" if asked.parts[0] == left else "a mat")
+    first, note, last = noted(maker, Message.user((picture, recording, Text("The cat?"))))
+    assert first.parts[0] == (picture if silent == "recording" else recording)
+    assert note == Message.assistant("a mat")
+    assert last == Message.user((left, Text("The cat?")))
+
+
+def test_what_it_comes_to_no_end_with_is_tried_once(maker: Model, prompts: list[list[int]], monkeypatch: Any) -> None:
+    monkeypatch.setattr(noting, "_LONGEST", 2)
+    taker = NoteTaker(maker.engine, maker.processor)
+    talk = [Message.user((scribble(3), Text("The cat?")))]
+    for _ in range(3):
+        assert taker.noted(talk, SAMPLING) == talk
+    assert len(prompts) == 1
+
+
+def test_the_latest_used_are_remembered(maker: Model, prompts: list[list[int]], monkeypatch: Any) -> None:
+    monkeypatch.setattr(noting, "_REMEMBERED", 2)
+    monkeypatch.setattr(noting, "_LONGEST", 2)
+    taker = NoteTaker(maker.engine, maker.processor)
+    for seed in (1, 2, 1, 3, 1):
+        taker.noted([Message.user((scribble(seed), Text("The cat?")))], SAMPLING)
+    assert len(prompts) == 3
+
+
+def test_several_threads_may_take_notes_at_a_time(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noting, "_REMEMBERED", 1)
+    monkeypatch.setattr(noting, "_LONGEST", 2)
+    taker = NoteTaker(maker.engine, maker.processor)
+    talks = [[Message.user((scribble(seed), Text("The cat?")))] for seed in range(3)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda index: taker.noted(talks[index % 3], SAMPLING), range(24)))
+    assert found == [talks[index % 3] for index in range(24)]
+
+
+def test_a_recording_that_leaves_no_room_for_a_note_is_answered_as_it_is(maker: Model) -> None:
+    recording = tone(4.0)
+    room = maker.config.decoder.max_positions - len(prompt(maker, [Message.user((recording,))]))
+    message = Message.user((recording, Text("cat " * (room - 8))))
+    assert len(prompt(maker, [message])) <= maker.config.decoder.max_positions - 1
+    longer = {**NOTING, "listen_first": ("Listen. " + "cat " * room,)}
+    plain = maker.chat([message], reply="text", temperature=0.0, **SHORT)
+    assert maker.chat([message], reply="text", **longer, **SHORT) == plain
+
+
+def test_nothing_is_noted_once_it_is_cancelled(maker: Model, prompts: list[list[int]]) -> None:
+    cancel = threading.Event()
+    cancel.set()
+    talk = [Message.user((scribble(5), Text("The cat?")))]
+    assert NoteTaker(maker.engine, maker.processor).noted(talk, SAMPLING, cancel=cancel) == talk
+    assert not prompts
+
+
+def test_a_picture_leans_on_what_was_spoken(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NoteTaker, "_note", lambda *_: "Draw a cat.")
+    wordless: list[Any] = []
+    stream = Engine.stream
+
+    def recorded(self: Engine, *args: Any, **kwargs: Any) -> Any:
+        wordless.append(kwargs.get("wordless"))
+        return stream(self, *args, **kwargs)
+
+    monkeypatch.setattr(Engine, "stream", recorded)
+    maker.chat([Message.user((tone(),))], reply="image", image_guidance=1.0, seed=1, **NOTING)
+    assert wordless[-1][0] == prompt(maker, [Message.user("")])
+
+
 def test_it_ends_when_it_is_cancelled_while_it_looks(maker: Model) -> None:
     talk = [Message.user((scribble(5), Text("The cat?")))]
     done = ended(list(maker.stream(talk, reply="text", cancel=After(3), **NOTING)))
@@ -252,9 +325,8 @@ def test_what_is_wrong_with_a_request_is_told_before_anything_is_looked_at() -> 
         model.stream([Message.user((scribble(1), Text("A cat.")))], reply="image", **NOTING)
 
 
-@pytest.mark.usefixtures("notes")
 def test_guidance_leans_away_from_a_conversation_without_picture_and_survey(
-    maker: Model, monkeypatch: pytest.MonkeyPatch
+    maker: Model, notes: list[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blind: list[Any] = []
     stream = Engine.stream
@@ -267,3 +339,8 @@ def test_guidance_leans_away_from_a_conversation_without_picture_and_survey(
     maker.chat([Message.user((scribble(1), Text("A cat.")))], reply="text", guidance=1.0, **NOTING, **SHORT)
     ids, _ = blind[-1]
     assert ids == prompt(maker, [Message.user((Text("A cat."),))])
+    maker.chat([Message.user((scribble(1), tone()))], reply="text", guidance=1.0, **NOTING, **SHORT)
+    ids, _ = blind[-1]
+    note = f"a mat {len(notes)}"
+    assert isinstance(notes[-1].parts[0], Audio)
+    assert ids == prompt(maker, [notes[-1], Message.assistant(note), Message.user(note)])

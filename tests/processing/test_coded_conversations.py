@@ -295,6 +295,21 @@ def test_without_words_pictures_stay_and_answers_without_any() -> None:
     assert wordless([said, Message.assistant("No.")]) == [Message.assistant([tone(), tone()]), Message.assistant("No.")]
 
 
+def test_without_words_nothing_is_left_of_words_that_answer_to_words() -> None:
+    shown = scribble()
+    noted = [Message.user([tone(), Text("Listen.")]), Message.assistant("Draw a cat.")]
+    assert wordless([*noted, Message.user("Draw a cat.")]) == [Message.user("")]
+    seen = [Message.user([shown, Text("Look.")]), Message.assistant("a cat")]
+    assert wordless([*seen, Message.user("Draw a cat.")]) == [
+        Message.user([shown]),
+        Message.assistant("a cat"),
+        Message.user(""),
+    ]
+    drawn = [Message.user("Draw."), Message.assistant([Text("a cat"), shown])]
+    talked = [Message.user("Is it red?"), Message.assistant("Yes.")]
+    assert wordless([*drawn, *talked]) == [Message.user(""), Message.assistant([shown])]
+
+
 @pytest.mark.parametrize("answer", [[Text("Red."), scribble(2)], [Text("Red."), tone(0.25)]])
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
 def test_words_are_dropped_by_chance_where_a_picture_or_speech_answers(

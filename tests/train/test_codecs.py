@@ -334,6 +334,34 @@ def test_perception_needs_ears_that_stay_and_hear_at_the_rate_of_the_codec(
         make_trainer("speech", perception=1.0, **{**FROZEN_EARS, "speech": EARS})
 
 
+@pytest.mark.parametrize(
+    ("time", "audio", "longest"),
+    [(30, {"window_seconds": 0.1}, 10), (2, {"n_fft": 4_000}, 100)],
+    ids=["longer than they hear", "shorter than half a frame"],
+)
+def test_perception_needs_stretches_that_the_ears_can_hear(
+    make_trainer: Callable[..., Trainer], time: int, audio: dict[str, Any], longest: int
+) -> None:
+    ears = {
+        **SLOW_EARS,
+        "audio": {**SLOW_EARS["audio"], **audio},
+        "encoder": {**SLOW_EARS["encoder"], "max_frames": longest},
+    }
+    with pytest.raises(ConfigError, match=rf"time = {time} are \d+ samples, and its ears hear"):
+        make_trainer("speech", perception=1.0, **{**FROZEN_EARS, "speech": ears, "time": time})
+
+
+def test_the_work_of_ears_counts_too(make_trainer: Callable[..., Trainer]) -> None:
+    plain, hearing = make_trainer("speech", **FROZEN_EARS), make_trainer("speech", perception=2.0, **FROZEN_EARS)
+    batch = plain.next_batch(0)
+    model = hearing.model
+    assert model.speech is not None
+    places = model.speech.encoder(torch.zeros(1, 16, batch.values.shape[1] // 40), torch.tensor([1]))[0].shape[1]
+    weights = sum(weight.numel() for weight in model.speech.encoder.parameters())
+    more = hearing.objective.flops(model, batch) - plain.objective.flops(plain.model, batch)
+    assert more == 6.0 * weights * places * len(batch.values)
+
+
 def test_a_model_that_draws_may_be_told_the_places_of_codes_later(recipe: WRITE, tmp_path: Path) -> None:
     without = {**MAKING["image_codec"], "embed_places": False}
     plan = load_recipe(recipe("image", image_codec=without, budget={"steps": 1}, save_dtype="float32"))

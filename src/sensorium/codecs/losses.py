@@ -43,12 +43,12 @@ def structural_similarity(drawn: Tensor, true: Tensor, *, stride: int = 1) -> Te
     return (similarity / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))).mean((1, 2, 3))
 
 
-def feature_distance(drawn: Tensor, true: Tensor) -> Tensor:
-    """Squared difference of what an encoder makes of pictures, as a share of what there is (Johnson et al. 2016).
+def feature_distance(made: Tensor, true: Tensor) -> Tensor:
+    """Squared difference of what an encoder makes of pictures or sounds, as a share of all (Johnson et al. 2016).
 
     Features (n, places, dim) twice → (n,).
     """
-    return (drawn - true).square().sum((1, 2)) / true.square().sum((1, 2)).clamp_min(1e-6)
+    return (made - true).square().sum((1, 2)) / true.square().sum((1, 2)).clamp_min(1e-6)
 
 
 def peak_signal_to_noise(drawn: Tensor, true: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _FLOOR = 1e-5  # amplitude below this counts as this
+POWER_FLOOR = 1e-10  # to Whisper's ears, power below this counts as this
+POWER_RANGE = 8.0  # how far below the loudest they still tell apart, in powers of ten
 
 
 def log_mel_frames(samples: Tensor, sample_rate: int, n_fft: int, hop: int, n_mels: int) -> Tensor:
@@ -24,8 +26,8 @@ def log_mel_frames(samples: Tensor, sample_rate: int, n_fft: int, hop: int, n_me
     return (filters @ sizes).clamp_min(_FLOOR).log()
 
 
-def heard_frames(samples: Tensor, sample_rate: int, n_fft: int, hop: int, n_mels: int) -> Tensor:
-    """Log-mel frames as ears take them, `processing.mel.log_mel`, of many sounds at once, with gradients.
+def whisper_log_mel(samples: Tensor, sample_rate: int, n_fft: int, hop: int, n_mels: int) -> Tensor:
+    """Log-mel frames as Whisper's ears take them, `processing.mel.log_mel`, of many sounds at once, with gradients.
 
     Samples (n, time), more than half of `n_fft`, → (n, n_mels, time // hop).
     """
@@ -34,9 +36,9 @@ def heard_frames(samples: Tensor, sample_rate: int, n_fft: int, hop: int, n_mels
         padded, n_fft, hop, window=hann(n_fft, str(samples.device)), center=False, return_complex=True
     )
     power = torch.view_as_real(spectrum[..., : samples.shape[1] // hop]).square().sum(-1)
-    filters = torch.from_numpy(mel_filters(sample_rate, n_fft, n_mels).astype(np.float32)).to(samples.device)
-    levels = (filters @ power).clamp_min(1e-10).log10()
-    return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
+    filters = mel_table(sample_rate, n_fft, n_mels, str(samples.device), even=False)
+    levels = (filters @ power).clamp_min(POWER_FLOOR).log10()
+    return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - POWER_RANGE) + 4.0) / 4.0
 
 
 def magnitudes(samples: Tensor, n_fft: int, hop: int) -> Tensor:
@@ -75,10 +77,11 @@ def hann(n_fft: int, device: str) -> Tensor:
 
 
 @functools.lru_cache(16)
-def mel_table(sample_rate: int, n_fft: int, n_mels: int, device: str) -> Tensor:
-    """Mel filters of amplitude, each of height 1 at most: (n_mels, n_fft // 2 + 1)."""
+def mel_table(sample_rate: int, n_fft: int, n_mels: int, device: str, *, even: bool = True) -> Tensor:
+    """Mel filters (n_mels, n_fft // 2 + 1): weights that add up to 1 for each mel, or those of `mel_filters`."""
     filters = mel_filters(sample_rate, n_fft, n_mels)
-    filters = filters / filters.sum(1, keepdims=True).clip(1e-9)
+    if even:
+        filters = filters / filters.sum(1, keepdims=True).clip(1e-9)
     with torch.inference_mode(False):
         return torch.from_numpy(filters.astype(np.float32)).to(device)
 

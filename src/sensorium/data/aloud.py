@@ -47,9 +47,9 @@ def aloud(record: Record, dice: random.Random, split: Split) -> Record:
     asked = said[0] - 1 if said else -1
     if asked < 0 or messages[asked].role != "user" or breadth(words) > _LONGEST:
         return record
-    language: Language = "zh" if is_chinese(words) else "en"
+    language = _language_of(messages[said[0]].text)
     for index in said:
-        messages[index] = _said(messages[index], language)
+        messages[index] = _said(messages[index])
     messages[asked] = _asking(messages[asked], dice.choice(ALOUD.of(language, split)), language)
     return replace(record, content=tuple(messages))
 
@@ -75,8 +75,13 @@ def _can_be_said(answer: Message) -> bool:
     )
 
 
-def _said(answer: Message, language: Language) -> Message:
-    """An answer with each clause followed by its sound."""
+def _language_of(words: str) -> Language:
+    return "zh" if is_chinese(words) else "en"
+
+
+def _said(answer: Message) -> Message:
+    """An answer with each clause followed by its sound, in the language of its words."""
+    language = _language_of(answer.text)
 
     def parts() -> Iterator[Part]:
         for words in clauses(answer.text):

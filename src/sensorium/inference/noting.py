@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from sensorium.config import SamplingConfig
+from sensorium.errors import RequestError
 from sensorium.inference.engine import Engine
 from sensorium.languages import is_chinese
 from sensorium.messages import Audio, Done, Image, Message, Part, Text, TextDelta
 from sensorium.nn.media import Media
 from sensorium.processing.processor import Processor
 
-_LONGEST = 224  # tokens of a note; nine things take up to 158 in the words of the seedling
+_LONGEST = 224  # tokens of a note; nine things take up to 158 in the words of the seedling, twenty seconds some 80
 _ROOM = {"text": 64}  # tokens that are left to answer in, by what is answered with
 _ROOM_TO_MAKE = 192
 _REMEMBERED = 64  # notes
@@ -31,7 +33,8 @@ class NoteTaker:
 
     def __init__(self, engine: Engine, processor: Processor) -> None:
         self._engine, self._processor = engine, processor
-        self._notes: dict[tuple[bytes, str], str] = {}
+        self._notes: OrderedDict[tuple[bytes, str], str] = OrderedDict()  # the latest last
+        self._lock = threading.Lock()
 
     @staticmethod
     def serves(conversation: Sequence[Message], sampling: SamplingConfig) -> bool:
@@ -58,7 +61,8 @@ class NoteTaker:
             cancel: once set, nothing more is noted.
 
         Returns:
-            The conversation, in which what the model comes to no end with stands as it was.
+            The conversation, in which pictures and recordings that the model comes to no end with, or has no room for,
+            stand as they were.
         """
         turns = [self._turns(message, sampling, cancel) for message in conversation]
         notes = [index for index, turn in enumerate(turns) if len(turn) > 1]
@@ -69,36 +73,47 @@ class NoteTaker:
 
     def _turns(self, message: Message, sampling: SamplingConfig, cancel: threading.Event | None) -> list[Message]:
         """A message behind the notes of what it shows and says."""
-        words, found = message.text.strip(), list[Message]()
+        words, found, noted = message.text.strip(), list[Message](), list[Part]()
         parts: list[Image | Audio] = [*_heard(message, sampling), *_seen(message, sampling)]
         for part in parts:
             requests = sampling.listen_first if isinstance(part, Audio) else sampling.look_first
             asked = Message.user((part, Text(_in_the_language_of(words, requests))))
             note = self._note(asked, cancel)
             if not note:
-                return [message]
+                continue
             found += [asked, Message.assistant(note)]
+            noted.append(part)
             if isinstance(part, Audio):
                 words = words or note
         if not found:
             return [message]
-        left = tuple(part for part in message.parts if part not in parts and not _is_blank(part))
+        left = tuple(part for part in message.parts if part not in noted and not _is_blank(part))
         return [*found, Message.user(left or words)]
 
     def _note(self, asked: Message, cancel: threading.Event | None) -> str:
-        """What the model finds in a picture or recording; nothing where it comes to no end."""
+        """What the model finds in a picture or recording; nothing where it comes to no end, or has no room for it."""
+        if cancel is not None and cancel.is_set():
+            return ""
         prompt, media = self._processor.prompt([asked])
         key = (_digest(media), asked.text)
-        if key in self._notes:
-            return self._notes[key]
+        with self._lock:
+            if key in self._notes:
+                self._notes.move_to_end(key)
+                return self._notes[key]
         sampling = SamplingConfig(temperature=0.0, max_tokens=_LONGEST)
-        deltas = list(self._engine.stream(prompt, sampling, media=media, cancel=cancel))
-        if not any(isinstance(delta, Done) and delta.finish_reason == "stop" for delta in deltas):
+        try:
+            deltas = list(self._engine.stream(prompt, sampling, media=media, cancel=cancel))
+        except RequestError:
             return ""
-        note = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)).strip()
-        self._notes[key] = note
-        for forgotten in list(self._notes)[:-_REMEMBERED]:
-            self._notes.pop(forgotten, None)
+        reasons = [delta.finish_reason for delta in deltas if isinstance(delta, Done)]
+        if "cancelled" in reasons:
+            return ""
+        words = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+        note = words.strip() if "stop" in reasons else ""
+        with self._lock:
+            self._notes[key] = note
+            while len(self._notes) > _REMEMBERED:
+                self._notes.popitem(last=False)
         return note
 
     def _fits(self, conversation: Sequence[Message], reply: str) -> bool:
@@ -110,14 +125,15 @@ class NoteTaker:
 def _heard(message: Message, sampling: SamplingConfig) -> list[Audio]:
     """The recording of the user's that is written down; none of several, where it matters who spoke when."""
     recordings = [part for part in message.parts if isinstance(part, Audio)]
-    asks = message.role == "user" and len(recordings) == 1 and message.text not in sampling.listen_first
+    asks = message.role == "user" and len(recordings) == 1 and message.text.strip() not in sampling.listen_first
     return recordings if sampling.listen_first and asks else []
 
 
 def _seen(message: Message, sampling: SamplingConfig) -> list[Image]:
     """The pictures of the user's that are gone over: those with which something is said that asks for no such thing."""
     pictures = [part for part in message.parts if isinstance(part, Image)]
-    asks = message.role == "user" and len(pictures) < len(message.parts) and message.text not in sampling.look_first
+    others = any(not isinstance(part, Image) and not _is_blank(part) for part in message.parts)
+    asks = message.role == "user" and others and message.text.strip() not in sampling.look_first
     return pictures if sampling.look_first and asks else []
 
 

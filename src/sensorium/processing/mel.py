@@ -10,18 +10,16 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from sensorium.codecs.spectra import mel_filters
+from sensorium.codecs.spectra import POWER_FLOOR, POWER_RANGE, mel_filters
 from sensorium.config import AudioConfig
 from sensorium.errors import DataError
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 Values: TypeAlias = npt.NDArray[np.float32]
 
-_FLOOR = 1e-10  # power below this counts as this
 _LOUDEST = 65536.0  # 16-bit samples that nobody scaled are still heard: all is relative to the peak
 _AT_ONCE = 256  # frames: what lies between the steps stays in the processor's cache
 _BAND = 16  # mels
-_RANGE = 8.0  # how far below the loudest is still told apart, in powers of ten
 
 
 def log_mel(samples: Samples, config: AudioConfig) -> Values:
@@ -52,8 +50,8 @@ def log_mel(samples: Samples, config: AudioConfig) -> Values:
         power = (squares[..., 0] + squares[..., 1]).T
         for band in bands:
             levels[band.mels, start : start + _AT_ONCE] = band.filters @ power[band.bins]
-    levels.clamp_(min=_FLOOR).log10_()
-    values: Values = levels.clamp_(min=float(levels.max()) - _RANGE).add_(4.0).mul_(0.25).numpy()
+    levels.clamp_(min=POWER_FLOOR).log10_()
+    values: Values = levels.clamp_(min=float(levels.max()) - POWER_RANGE).add_(4.0).mul_(0.25).numpy()
     return values
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -271,10 +271,20 @@ class Processor:
 def wordless(messages: Many[Message]) -> list[Message]:
     """A conversation without what its user writes and says: what he shows stays.
 
-    So it is with an answer that holds a picture or speech, whose sketch or words are left out; one without stays as it
-    is.
+    So it is with an answer that holds a picture or speech, whose sketch or words are left out. One without stays as it
+    is where it answers to a picture; where words answer to words, both sides are left out, as the answer tells what
+    was said.
     """
-    return [_without_words(message) for message in messages]
+    messages = list(messages)
+    spoken = {
+        index
+        for first, (asked, answer) in enumerate(pairwise(messages))
+        if (asked.role, answer.role) == ("user", "assistant")
+        and not any(isinstance(part, Image) for part in asked.parts)
+        and all(isinstance(part, Text) for part in answer.parts)
+        for index in (first, first + 1)
+    }
+    return [_without_words(message) for index, message in enumerate(messages) if index not in spoken]
 
 
 def pictureless(messages: Many[Message]) -> list[Message]:

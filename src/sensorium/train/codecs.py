@@ -19,7 +19,7 @@ from sensorium.codecs.adversary import (
     opposed,
 )
 from sensorium.codecs.image import ImageCodec
-from sensorium.codecs.spectra import heard_frames
+from sensorium.codecs.spectra import whisper_log_mel
 from sensorium.codecs.speech import SpeechCodec
 from sensorium.config import MimiConfig
 from sensorium.data.raw import RawBatch, RawStream
@@ -142,17 +142,12 @@ class SpeechCodecObjective(_CodecObjective):
         for name in stage.voices:
             if name not in codec.voices:
                 raise ConfigError(f"stage {stage.name!r}: voice {name!r} is none of speech_codec.voices")
-        if stage.perception:
-            _check_sense(model.speech, model, stage, "speech", "ears")
-            ears = model.config.speech
-            if ears is not None and ears.audio.sample_rate != codec.sample_rate:
-                raise ConfigError(
-                    f"perception needs ears that hear at the codec's {codec.sample_rate} samples a second, not "
-                    f"{ears.audio.sample_rate} (set perception: 0)"
-                )
         super().__init__(stage, SpectrumAdversary)
         self._media, self._workers = RawMedia(model.config), stage.workers
         self._rate, self._length = codec.sample_rate, stage.time * codec.samples_per_code
+        if stage.perception:
+            _check_sense(model.speech, model, stage, "speech", "ears")
+            self._check_ears(model)
         if stage.adversary and self._length < SHORTEST:
             raise ConfigError(
                 f"stage {stage.name!r}: time = {stage.time} are {self._length} samples, and an adversary needs "
@@ -197,13 +192,30 @@ class SpeechCodecObjective(_CodecObjective):
             codec.voice_named(name).copy_(voice)
 
     def flops(self, model: Omni, batch: RawBatch) -> float:
-        """Six per weight and frame."""
+        """Six per weight and frame, and those of the ears, per weight and feature."""
         codec = model.speech_codec
         assert isinstance(codec, SpeechCodec)
         flops = 6.0 * _weights(codec) * batch.values.numel() / codec.config.hop
-        if self._stage.perception and model.speech is not None:
-            flops += 6.0 * _weights(model.speech.encoder) * self._stage.time * len(batch.values)
+        if self._stage.perception and model.speech is not None and model.config.speech is not None:
+            ears = model.config.speech
+            heard = ears.encoder.n_features(self._length // ears.audio.hop)
+            flops += 6.0 * _weights(model.speech.encoder) * heard * len(batch.values)
         return flops
+
+    def _check_ears(self, model: Omni) -> None:
+        """Raise `ConfigError` unless the model's ears can hear the stretches that the codec learns from."""
+        assert model.config.speech is not None
+        audio, longest = model.config.speech.audio, model.config.speech.encoder.max_frames
+        if audio.sample_rate != self._rate:
+            raise ConfigError(
+                f"perception needs ears that hear at the codec's {self._rate} samples a second, not "
+                f"{audio.sample_rate} (set perception: 0)"
+            )
+        if not audio.n_fft // 2 < self._length < (longest + 1) * audio.hop:
+            raise ConfigError(
+                f"stage {self._stage.name!r}: time = {self._stage.time} are {self._length} samples, and its ears hear "
+                f"more than {audio.n_fft // 2} and less than {(longest + 1) * audio.hop} (change time)"
+            )
 
     def _cut(self, batch: RawBatch, generator: torch.Generator) -> Tensor:
         """(rows, length): a stretch of each recording from anywhere in it; a shorter one is followed by silence."""
@@ -235,7 +247,7 @@ def _seen_apart(model: Omni, drawn: Tensor, true: Tensor) -> Tensor:
         features: Tensor = eyes((pixels / 2 + 0.5 - mean) / std)
         return features
 
-    return _perceived_apart(eyes, seen, drawn, true)
+    return _perceptual_distance(eyes, seen, drawn, true)
 
 
 def _heard_apart(model: Omni, spoken: Tensor, true: Tensor) -> Tensor:
@@ -245,14 +257,15 @@ def _heard_apart(model: Omni, spoken: Tensor, true: Tensor) -> Tensor:
     audio, ears = model.config.speech.audio, model.speech.encoder
 
     def heard(samples: Tensor) -> Tensor:
-        mels = heard_frames(samples, audio.sample_rate, audio.n_fft, audio.hop, audio.n_mels)
+        mels = whisper_log_mel(samples, audio.sample_rate, audio.n_fft, audio.hop, audio.n_mels)
         features: Tensor = ears(mels, torch.full((len(mels),), mels.shape[2], device=mels.device))[0]
         return features
 
-    return _perceived_apart(ears, heard, spoken, true)
+    return _perceptual_distance(ears, heard, spoken, true)
 
 
-def _perceived_apart(sense: nn.Module, perceived: Callable[[Tensor], Tensor], made: Tensor, true: Tensor) -> Tensor:
+def _perceptual_distance(sense: nn.Module, perceived: Callable[[Tensor], Tensor], made: Tensor, true: Tensor) -> Tensor:
+    """How far apart the features are that a sense, without chance, perceives of both: (n,)."""
     learns = sense.training
     sense.eval()  # no chance is to come between the two
     try:
