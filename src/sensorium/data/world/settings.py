@@ -17,7 +17,8 @@ class WorldSpec(Config):
     words. `languages` share alike. `size` is the side of the pictures in pixels. `voices` are those of the split,
     or those kept for who judges speech, whatever the split; `speaker` is the one of them who says everything.
     `notes` is the probability that what the user shows and says is gone over and written down before it is answered,
-    as a model does that takes note first (the drills of the eyes stay as they are). Another `seed` is another world of
+    as a model does that takes note first (the drills of the eyes stay as they are). `casual` is the
+    probability that the user types in haste, without a capital or a stop. Another `seed` is another world of
     the same sort: other conversations, within the same splits.
     """
 
@@ -27,6 +28,7 @@ class WorldSpec(Config):
     voices: Literal["split", "judge"] = "split"
     speaker: Annotated[int, Field(ge=0)] | None = None
     notes: Probability = 0.0
+    casual: Probability = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @field_validator("kinds", mode="before")

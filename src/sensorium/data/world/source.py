@@ -43,7 +43,8 @@ class World:
         kinds, shares = self._kinds
         kind = kinds[int(np.searchsorted(shares, rng.random(), side="right"))]
         language = self.spec.languages[int(rng.integers(len(self.spec.languages)))]
-        return make_talk(kind, rng, language=language, split=self.split, notes=self.spec.notes)
+        spec = self.spec
+        return make_talk(kind, rng, language=language, split=self.split, notes=spec.notes, casual=spec.casual)
 
     def record(self, index: int, *, media: bool = True) -> Record:
         """The conversation of a number as messages; without `media` its words alone, which is quick."""

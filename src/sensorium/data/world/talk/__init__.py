@@ -6,6 +6,7 @@ import numpy as np
 
 from sensorium.config import nearest
 from sensorium.data.world.talk.captions import caption
+from sensorium.data.world.talk.casual import casual as typed_in_haste
 from sensorium.data.world.talk.chats import chat
 from sensorium.data.world.talk.fusing import FUSED
 from sensorium.data.world.talk.gathering import greet, several
@@ -78,7 +79,9 @@ _MADE = ("draw", "edit", "vary", "discuss", "speak", "recite", "several")
 WRITTEN = tuple(kind for kind in KINDS if not kind.startswith("fuse_") and kind not in (*_DRILLS, *_MADE))
 
 
-def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str, notes: float = 0.0) -> Talk:
+def make_talk(
+    kind: str, rng: np.random.Generator, *, language: str, split: str, notes: float = 0.0, casual: float = 0.0
+) -> Talk:
     """A conversation of a kind, drawn from the generator.
 
     Args:
@@ -87,6 +90,7 @@ def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str,
         language: "en" or "zh".
         split: "train" or "validation": what is held out from training never appears there, in any kind or language.
         notes: probability that what the user shows and says is gone over and written down before it is answered.
+        casual: probability that the user types in haste.
 
     Raises:
         ConfigError: an unknown kind, language or split.
@@ -95,4 +99,6 @@ def make_talk(kind: str, rng: np.random.Generator, *, language: str, split: str,
         raise ConfigError(f"unknown kind of talk {kind!r}{nearest(kind, KINDS)}")
     setting = Setting(rng, language, split)
     talk = KINDS[kind](setting)
+    if setting.chance(casual):
+        talk = typed_in_haste(talk)
     return noted(talk, setting) if setting.chance(notes) and kind not in _DRILLS else talk

@@ -94,6 +94,7 @@ RESKY = Phrases(
     zh=("变成{what}。", "改成{what}。", "让它变成{what}。", "换成{what}。"),
     openings=REQUESTS,
 )
+_WHEN = {"day": "by day", "night": "at night"}  # what English puts for {when}
 RETIME = Phrases(
     en=("make it {time}.", "change it to {time}.", "turn it to {time}.", "let it be {time}.", "show it {when}."),
     zh=("变成{time}。", "改成{time}。", "让它变成{time}。", "换成{time}。", "画成{time}。"),
@@ -301,7 +302,6 @@ def _resky(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
     return text, replace(scene, weather=weather, time=time)
 
 
-_WHEN = {"day": "by day", "night": "at night"}
 _EDITS = {"colour": _recolour, "remove": _remove, "add": _add, "sky": _resky}
 
 
