@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sensorium.data.world.talk.hearing import DICTATION
 from sensorium.data.world.talk.places import LOOK, SURVEY
 from sensorium.hub.folder import load_pretrained
 from sensorium.hub.resolve import shipped_models
@@ -26,8 +27,9 @@ def test_it_weighs_at_most_25_megabytes() -> None:
     assert sum(path.stat().st_size for path in shipped_models()["seedling"].glob("*.safetensors")) <= 25_000_000
 
 
-def test_it_is_asked_to_look_in_words_that_it_was_taught() -> None:
+def test_it_is_asked_to_take_note_in_words_that_it_was_taught() -> None:
     sampling = load_recipe(RECIPES / "seedling.yaml").sampling
-    for (english, chinese), taught in ((sampling.image_look, LOOK), (sampling.look_first, SURVEY)):
+    notes = ((sampling.image_look, LOOK), (sampling.look_first, SURVEY), (sampling.listen_first, DICTATION))
+    for (english, chinese), taught in notes:
         assert english in taught.of("en", "train")
         assert chinese in taught.of("zh", "train")

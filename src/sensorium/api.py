@@ -176,12 +176,11 @@ class Model:
             return answer
 
         def taking_notes() -> Iterator[Delta]:
-            best = answer
-            noted, heard = (
-                self._note_taker.noted(each, settings, reply=reply, cancel=cancel) for each in (conversation, unseen)
-            )
+            take, best = self._note_taker.noted, answer
+            noted = take(conversation, settings, reply=reply, cancel=cancel)
+            blind = take(unseen, settings, reply=reply, cancel=cancel) if settings.guidance else unseen
             with suppress(RequestError):  # they leave no room to answer
-                best = self._answering(noted, heard, settings, making, cancel)
+                best = self._answering(noted, blind, settings, making, cancel)
             yield from best
 
         return taking_notes()

@@ -308,6 +308,7 @@ def test_without_words_nothing_is_left_of_words_that_answer_to_words() -> None:
     drawn = [Message.user("Draw."), Message.assistant([Text("a cat"), shown])]
     talked = [Message.user("Is it red?"), Message.assistant("Yes.")]
     assert wordless([*drawn, *talked]) == [Message.user(""), Message.assistant([shown])]
+    assert wordless(talked) == [Message.user("")]
 
 
 @pytest.mark.parametrize("answer", [[Text("Red."), scribble(2)], [Text("Red."), tone(0.25)]])

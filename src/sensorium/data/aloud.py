@@ -13,10 +13,11 @@ from sensorium.data.world.splits import SPLITS, Split
 from sensorium.data.world.talk import ALOUD, LANGUAGES, Language
 from sensorium.data.world.talk.hearing import DICTATION
 from sensorium.data.world.talk.places import SURVEY
-from sensorium.languages import is_chinese
+from sensorium.languages import language_of
 from sensorium.messages import Audio, Image, Message, Part, Text
 
 _LONGEST = 160  # breadth of all answers of a conversation
+_STOPS = ".?!。？！"
 _UNSAYABLE = "<"  # begins places of a picture, which are not for the ear
 
 
@@ -47,7 +48,7 @@ def aloud(record: Record, dice: random.Random, split: Split) -> Record:
     asked = said[0] - 1 if said else -1
     if asked < 0 or messages[asked].role != "user" or breadth(words) > _LONGEST:
         return record
-    language = _language_of(messages[said[0]].text)
+    language = language_of(messages[said[0]].text)
     for index in said:
         messages[index] = _said(messages[index])
     messages[asked] = _asking(messages[asked], dice.choice(ALOUD.of(language, split)), language)
@@ -75,13 +76,9 @@ def _can_be_said(answer: Message) -> bool:
     )
 
 
-def _language_of(words: str) -> Language:
-    return "zh" if is_chinese(words) else "en"
-
-
 def _said(answer: Message) -> Message:
     """An answer with each clause followed by its sound, in the language of its words."""
-    language = _language_of(answer.text)
+    language = language_of(answer.text)
 
     def parts() -> Iterator[Part]:
         for words in clauses(answer.text):
@@ -96,4 +93,5 @@ def _asking(question: Message, request: str, language: Language) -> Message:
     *before, last = question.parts
     if not isinstance(last, Text):
         return Message.user((*question.parts, Text(request)))
-    return Message.user((*before, Text(last.text + ("" if language == "zh" else " ") + request)))
+    stop = "" if last.text[-1:] in _STOPS else "，" if language == "zh" else ","  # of what was typed in haste
+    return Message.user((*before, Text(last.text + stop + ("" if language == "zh" else " ") + request)))

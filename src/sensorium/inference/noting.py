@@ -6,12 +6,13 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sensorium.config import SamplingConfig
 from sensorium.errors import RequestError
 from sensorium.inference.engine import Engine
 from sensorium.languages import is_chinese
-from sensorium.messages import Audio, Done, Image, Message, Part, Text, TextDelta
+from sensorium.messages import Audio, Delta, Done, Image, Message, Part, Text, TextDelta
 from sensorium.nn.media import Media
 from sensorium.processing.processor import Processor
 
@@ -22,9 +23,7 @@ _REMEMBERED = 64  # notes
 
 
 class NoteTaker:
-    """Notes what is in the pictures and recordings of conversations, each by itself and once.
-
-    Several threads may use one at a time.
+    """Notes what is in the pictures and recordings of conversations, each by itself and once. Safe among threads.
 
     Args:
         engine: looks and listens.
@@ -87,8 +86,10 @@ class NoteTaker:
                 words = words or note
         if not found:
             return [message]
-        left = tuple(part for part in message.parts if part not in noted and not _is_blank(part))
-        return [*found, Message.user(left or words)]
+        left = [part for part in message.parts if part not in noted and not _is_blank(part)]
+        if words and not message.text.strip():
+            left.append(Text(words))
+        return [*found, Message.user(left)]
 
     def _note(self, asked: Message, cancel: threading.Event | None) -> str:
         """What the model finds in a picture or recording; nothing where it comes to no end, or has no room for it."""
@@ -101,10 +102,9 @@ class NoteTaker:
                 self._notes.move_to_end(key)
                 return self._notes[key]
         sampling = SamplingConfig(temperature=0.0, max_tokens=_LONGEST)
-        try:
+        deltas: list[Delta] = []
+        with suppress(RequestError):  # there is no room for a note
             deltas = list(self._engine.stream(prompt, sampling, media=media, cancel=cancel))
-        except RequestError:
-            return ""
         reasons = [delta.finish_reason for delta in deltas if isinstance(delta, Done)]
         if "cancelled" in reasons:
             return ""
@@ -125,7 +125,7 @@ class NoteTaker:
 def _heard(message: Message, sampling: SamplingConfig) -> list[Audio]:
     """The recording of the user's that is written down; none of several, where it matters who spoke when."""
     recordings = [part for part in message.parts if isinstance(part, Audio)]
-    asks = message.role == "user" and len(recordings) == 1 and message.text.strip() not in sampling.listen_first
+    asks = message.role == "user" and len(recordings) == 1 and not _is_one_of(sampling.listen_first, message.text)
     return recordings if sampling.listen_first and asks else []
 
 
@@ -133,8 +133,17 @@ def _seen(message: Message, sampling: SamplingConfig) -> list[Image]:
     """The pictures of the user's that are gone over: those with which something is said that asks for no such thing."""
     pictures = [part for part in message.parts if isinstance(part, Image)]
     others = any(not isinstance(part, Image) and not _is_blank(part) for part in message.parts)
-    asks = message.role == "user" and others and message.text.strip() not in sampling.look_first
+    asks = message.role == "user" and others and not _is_one_of(sampling.look_first, message.text)
     return pictures if sampling.look_first and asks else []
+
+
+def _is_one_of(requests: Sequence[str], text: str) -> bool:
+    """Whether a text is one of the requests, be it typed in haste."""
+    return _bare(text) in map(_bare, requests)
+
+
+def _bare(text: str) -> str:
+    return text.strip().rstrip(".。").lower()
 
 
 def _is_blank(part: Part) -> bool:

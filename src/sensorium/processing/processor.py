@@ -284,7 +284,8 @@ def wordless(messages: Many[Message]) -> list[Message]:
         and all(isinstance(part, Text) for part in answer.parts)
         for index in (first, first + 1)
     }
-    return [_without_words(message) for index, message in enumerate(messages) if index not in spoken]
+    left = [_without_words(message) for index, message in enumerate(messages) if index not in spoken]
+    return left or [Message.user("")]
 
 
 def pictureless(messages: Many[Message]) -> list[Message]:

@@ -21,7 +21,7 @@ from sensorium.data.world.source import World
 from sensorium.data.world.speech import speak, wav_bytes
 from sensorium.data.world.talk import Seen, Spoken, Talk
 from sensorium.errors import DataError
-from sensorium.languages import is_chinese
+from sensorium.languages import language_of
 from sensorium.messages import Audio, Image, Message, Part
 
 _TRIES = 50  # talks looked through for one that holds what is asked for
@@ -61,7 +61,7 @@ def say(world: World, text: str, path: Path, *, language: str | None = None) -> 
     """
     if path.suffix.lower() != ".wav":
         raise DataError(f"{path}: speech is written as WAV (end its name in .wav)")
-    sound = speak(text, language or ("zh" if is_chinese(text) else "en"), world.spec.seed, split=world.split)
+    sound = speak(text, language or language_of(text), world.spec.seed, split=world.split)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(wav_bytes(sound))

@@ -46,4 +46,11 @@ def test_what_is_repeated_word_for_word_stays():
     assert casual(said) == said
     hasty = casual(Talk("vqa", "en", (Turn("user", ("Is it a cat?",)), Turn("assistant", ("yes",)))))
     assert hasty.turns[0].parts == ("is it a cat",)
-    assert casual(Talk("greet", "en", (Turn("user", ("?!",)),))).turns[0].parts == ("?!",)
+    for typed, left in (
+        ("?!", "?!"),
+        ("", ""),
+        ("I'd like a cat.", "I'd like a cat"),
+        ("OK.", "OK"),
+        ("A cat.", "a cat"),
+    ):
+        assert casual(Talk("greet", "en", (Turn("user", (typed,)),))).turns[0].parts == (left,)

@@ -27,5 +27,5 @@ def _hasty(part: Piece, answers: set[str]) -> Piece:
         return part
     words = part.rstrip(_ENDS) or part
     first, _, _ = words.partition(" ")
-    # "I", names and what is spelled in capitals stay.
-    return words if first[1:] != first[1:].lower() or first == "I" else words[0].lower() + words[1:]
+    stays = first.partition("'")[0] == "I" or first[1:] != first[1:].lower()  # "I", and what is spelled in capitals
+    return words if stays else words[:1].lower() + words[1:]

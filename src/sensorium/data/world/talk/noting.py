@@ -11,8 +11,8 @@ from dataclasses import replace
 from sensorium.data.world.talk.hearing import DICTATION
 from sensorium.data.world.talk.places import SURVEY, survey
 from sensorium.data.world.talk.setting import Setting
-from sensorium.data.world.talk.types import Language, Seen, Spoken, Talk, Turn
-from sensorium.languages import is_chinese
+from sensorium.data.world.talk.types import Seen, Spoken, Talk, Turn
+from sensorium.languages import language_of
 
 
 def noted(talk: Talk, setting: Setting) -> Talk:
@@ -33,17 +33,13 @@ def _noted(turn: Turn, setting: Setting) -> Iterator[Turn]:
     if turn.role != "user" or not (writes or looks):
         yield turn
         return
-    language = _language_of(turn.text)
+    language = language_of(turn.text)
     if writes:
         yield Turn("user", (recordings[0], setting.pick(DICTATION.of(language, setting.split))))
         yield Turn("assistant", (recordings[0].text,))
-        language = _language_of(turn.text or recordings[0].text)
+        language = language_of(turn.text or recordings[0].text)
     for picture in pictures:
         yield Turn("user", (picture, setting.pick(SURVEY.of(language, setting.split))))
         yield Turn("assistant", (survey(picture.scene, language),))
     left = tuple(part for part in turn.parts if not (isinstance(part, Seen) or (writes and isinstance(part, Spoken))))
     yield Turn("user", left or (recordings[0].text,))
-
-
-def _language_of(words: str) -> Language:
-    return "zh" if is_chinese(words) else "en"

@@ -3,7 +3,7 @@
 `shapes` are those that no colour answers or is named in: their pictures may be bleached in training, so that a kind is
 known by its shape in a colour that it was never seen in.
 
-In `verify` most of what is asked is answered by yes or no, a single word in hundreds, which is learned slowest.
+In `verify` most of what is asked is answered by yes or no: single words among hundreds, which a model learns last.
 
 Facts: `answers` (a list of [sort, answer], in order).
 """
