@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from replying import END, After, ended, kinds
 
 from sensorium.api import WRITE_DOWN, Model
 from sensorium.config import SamplingConfig
+from sensorium.data.world.settings import WorldSpec
+from sensorium.data.world.source import World
 from sensorium.errors import RequestError
 from sensorium.inference import noting
 from sensorium.inference.engine import Engine
@@ -363,3 +366,22 @@ def test_guidance_leans_away_from_a_conversation_without_picture_and_survey(
     note = f"a mat {len(notes)}"
     assert isinstance(notes[-1].parts[0], Audio)
     assert ids == prompt(maker, [notes[-1], Message.assistant(note), Message.user(note)])
+
+
+@pytest.mark.parametrize("kind", ["vqa", "spoken_vqa", "weather", "fuse", "chat", "speaker", "digits"])
+def test_notes_are_taken_as_the_world_teaches_them(maker: Model, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    plain, taught = (World(WorldSpec(kinds={kind: 1.0}, notes=notes), "train") for notes in (0.0, 1.0))
+    for index in range(6):
+        *asked, _ = plain.record(index).content
+        *lesson, _ = taught.record(index).content
+        answers = {
+            message.parts[0]: answer.text for message, answer in itertools.pairwise(lesson) if len(message.parts) == 2
+        }
+        monkeypatch.setattr(NoteTaker, "_note", lambda _, request, __, known=answers: known[request.parts[0]])
+        monkeypatch.setattr(NoteTaker, "_fits", lambda *_: True)
+        found = NoteTaker(maker.engine, maker.processor).noted(asked, SAMPLING)
+        assert len(found) == len(lesson)
+        for ours, theirs in zip(found, lesson, strict=True):
+            assert ours.role == theirs.role
+            request = ours.text in (*REQUESTS, *LISTEN)
+            assert ours.parts[: 1 if request else None] == theirs.parts[: 1 if request else None]

@@ -54,14 +54,15 @@ _SMALL_TALK: Mapping[Language, tuple[tuple[tuple[str, ...], tuple[str, ...]], ..
 
 
 def greet(setting: Setting) -> Talk:
-    """A greeting, thanks, praise or a farewell, and what one says to it."""
+    """A greeting, thanks, praise or a farewell, typed or spoken, and what one says to it."""
     while True:
         said, answered = setting.pick(_SMALL_TALK[setting.language])
         text = setting.pick(said)
         if sentence_side(text) == setting.split:
             break
     answer = setting.pick(answered)
-    return setting.talk("greet", (text,), answer, {"answer": answer})
+    asked = setting.speak(text) if setting.chance(0.3) else text
+    return setting.talk("greet", (asked,), answer, {"answer": answer})
 
 
 def _outside(setting: Setting) -> Talk:

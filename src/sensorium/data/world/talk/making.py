@@ -192,7 +192,10 @@ def edit(setting: Setting) -> Talk:
     sort = setting.pick(tuple(_EDITS))
     own = setting.chance(0.6)
     while True:
-        before = setting.scene("mixed" if sort == "sky" or setting.chance(0.3) else "things", _few(setting))
+        if sort == "sky" and setting.chance(0.3):
+            before = setting.scene("sky")
+        else:
+            before = setting.scene("mixed" if sort == "sky" or setting.chance(0.3) else "things", _few(setting))
         if own:
             before = in_own_hand(before, setting.rng)
         changed = _EDITS[sort](setting, before)
