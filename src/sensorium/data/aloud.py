@@ -11,13 +11,13 @@ from sensorium.data.records import Record
 from sensorium.data.world.source import own_speech
 from sensorium.data.world.splits import SPLITS, Split
 from sensorium.data.world.talk import ALOUD, LANGUAGES, Language
+from sensorium.data.world.talk.casual import STOPS
 from sensorium.data.world.talk.hearing import DICTATION
 from sensorium.data.world.talk.places import SURVEY
 from sensorium.languages import language_of
 from sensorium.messages import Audio, Image, Message, Part, Text
 
 _LONGEST = 160  # breadth of all answers of a conversation
-_STOPS = ".?!。？！"
 _UNSAYABLE = "<"  # begins places of a picture, which are not for the ear
 
 
@@ -93,5 +93,5 @@ def _asking(question: Message, request: str, language: Language) -> Message:
     *before, last = question.parts
     if not isinstance(last, Text):
         return Message.user((*question.parts, Text(request)))
-    stop = "" if last.text[-1:] in _STOPS else "，" if language == "zh" else ","  # of what was typed in haste
+    stop = "" if last.text[-1:] in STOPS else "，" if language == "zh" else ","  # of what was typed in haste
     return Message.user((*before, Text(last.text + stop + ("" if language == "zh" else " ") + request)))

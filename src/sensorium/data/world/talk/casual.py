@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sensorium.data.world.talk.types import Piece, Talk, Turn
 
-_ENDS = ".?!。？！"
+STOPS = ".?!。？！"  # that end what is typed with care
 
 
 def casual(talk: Talk) -> Talk:
@@ -23,9 +23,9 @@ def _casual(turn: Turn, answers: set[str]) -> Turn:
 
 
 def _hasty(part: Piece, answers: set[str]) -> Piece:
-    if not isinstance(part, str) or any(answer and answer[-1] in _ENDS and answer in part for answer in answers):
+    if not isinstance(part, str) or any(answer and answer[-1] in STOPS and answer in part for answer in answers):
         return part
-    words = part.rstrip(_ENDS) or part
+    words = part.rstrip(STOPS) or part
     first, _, _ = words.partition(" ")
     stays = first.partition("'")[0] == "I" or first[1:] != first[1:].lower()  # "I", and what is spelled in capitals
     return words if stays else words[:1].lower() + words[1:]
