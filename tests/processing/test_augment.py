@@ -7,6 +7,7 @@ import pytest
 from sensorium.config import AugmentConfig
 from sensorium.processing.augment import augment_audio, augment_image, augment_mel
 
+RATE = 16_000
 STRONG = AugmentConfig(
     flip=0.5,
     flip_rows=0.5,
@@ -19,6 +20,7 @@ STRONG = AugmentConfig(
     noise_db=10,
     speed=0.1,
     gain_db=6,
+    pause=0.5,
     mel_masks=2,
     time_masks=2,
 )
@@ -44,7 +46,7 @@ def test_nothing_is_on_by_itself_and_nothing_is_drawn() -> None:
     off, generator = AugmentConfig(), rng()
     shown, heard, spectrum = picture(), wave(), mel()
     assert augment_image(shown, off, generator) is shown
-    assert augment_audio(heard, off, generator) is heard
+    assert augment_audio(heard, off, generator, rate=RATE) is heard
     assert augment_mel(spectrum, off, generator) is spectrum
     assert generator.random() == rng().random()
 
@@ -53,7 +55,7 @@ def test_the_same_seed_varies_the_same_way_and_another_otherwise() -> None:
     def varied(seed: int) -> list[bytes]:
         generator = rng(seed)
         image = augment_image(picture(), STRONG, generator)
-        audio, spectrum = augment_audio(wave(), STRONG, generator), augment_mel(mel(), STRONG, generator)
+        audio, spectrum = augment_audio(wave(), STRONG, generator, rate=RATE), augment_mel(mel(), STRONG, generator)
         return [image.tobytes(), audio.tobytes(), spectrum.tobytes()]
 
     assert varied(1) == varied(1)
@@ -64,7 +66,7 @@ def test_what_was_given_is_left_as_it_was() -> None:
     shown, heard, spectrum = picture(), wave(), mel()
     before = shown.tobytes(), heard.tobytes(), spectrum.tobytes()
     augment_image(shown, STRONG, rng())
-    augment_audio(heard, STRONG, rng())
+    augment_audio(heard, STRONG, rng(), rate=RATE)
     augment_mel(spectrum, STRONG, rng())
     assert (shown.tobytes(), heard.tobytes(), spectrum.tobytes()) == before
 
@@ -136,7 +138,7 @@ def test_half_a_turn_of_hue_makes_red_cyan() -> None:
 
 def test_noise_keeps_its_distance() -> None:
     for seed in range(10):
-        noise = augment_audio(wave(), AugmentConfig(noise_db=20), rng(seed)) - wave()
+        noise = augment_audio(wave(), AugmentConfig(noise_db=20), rng(seed), rate=RATE) - wave()
         distance = 20 * np.log10(np.sqrt(np.mean(wave() ** 2)) / np.sqrt(np.mean(noise**2)))
         assert 19.5 <= distance <= 50.5
 
@@ -144,7 +146,7 @@ def test_noise_keeps_its_distance() -> None:
 def test_speed_changes_the_length_and_the_pitch() -> None:
     lengths = []
     for seed in range(10):
-        faster = augment_audio(wave(), AugmentConfig(speed=0.2), rng(seed))
+        faster = augment_audio(wave(), AugmentConfig(speed=0.2), rng(seed), rate=RATE)
         lengths.append(len(faster))
         assert 8_000 / 1.2 - 1 <= len(faster) <= 8_000 / 0.8 + 1
         crossings = [int((np.diff(np.sign(x[100:-100])) != 0).sum()) for x in (wave(), faster)]
@@ -154,13 +156,25 @@ def test_speed_changes_the_length_and_the_pitch() -> None:
 
 def test_gain_is_within_its_decibels() -> None:
     for seed in range(10):
-        factor = augment_audio(wave(), AugmentConfig(gain_db=6), rng(seed))[5] / wave()[5]
+        factor = augment_audio(wave(), AugmentConfig(gain_db=6), rng(seed), rate=RATE)[5] / wave()[5]
         assert 10 ** (-6 / 20) - 1e-5 <= factor <= 10 ** (6 / 20) + 1e-5
+
+
+def test_pauses_stand_around_every_other_recording() -> None:
+    paused = 0
+    for seed in range(200):
+        heard = augment_audio(wave() + 1.0, AugmentConfig(pause=0.5), rng(seed), rate=RATE)
+        (sounding,) = np.nonzero(heard)
+        assert np.array_equal(heard[sounding[0] : sounding[-1] + 1], wave() + 1.0)
+        assert sounding[0] <= RATE / 2
+        assert len(heard) - 1 - sounding[-1] <= RATE / 2
+        paused += len(heard) > 8_000
+    assert 70 < paused < 130
 
 
 @pytest.mark.parametrize("samples", [0, 1, 2, 5])
 def test_the_shortest_recordings_stay_recordings(samples: int) -> None:
-    heard = augment_audio(np.ones(samples, np.float32), STRONG, rng())
+    heard = augment_audio(np.ones(samples, np.float32), STRONG, rng(), rate=RATE)
     assert heard.dtype == np.float32
     assert (len(heard) > 0) == (samples > 0)
     assert np.isfinite(heard).all()

@@ -22,7 +22,8 @@ class AugmentConfig(Config):
     crops and turns move things, and other colours rename them: they are for data whose answers do not change by that.
 
     Recordings: `noise_db` is the least distance of white noise below the signal (30 dB more is the most), `speed` the
-    most change of speed and pitch, `gain_db` the most change of loudness.
+    most change of speed and pitch, `gain_db` the most change of loudness, `pause` the most seconds of silence before
+    and behind what is said, in every other recording.
 
     Spectrograms (SpecAugment, Park et al. 2019, arXiv:1904.08779): up to `mel_masks` bands of at most `mel_width`
     mels, and `time_masks` stretches of at most `time_width` frames and a fifth of all, are set to silence.
@@ -46,6 +47,7 @@ class AugmentConfig(Config):
     noise_db: Annotated[float, Field(ge=-20.0, le=120.0)] | None = None
     speed: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     gain_db: Annotated[float, Field(ge=0.0, le=60.0)] = 0.0
+    pause: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
 
     mel_masks: Count = 0
     mel_width: Annotated[int, Field(gt=0)] = 15

@@ -49,7 +49,11 @@ class Forecast:
 
 
 def read_forecast(text: str, language: str) -> Forecast:
-    """The weather, time of day and stance of an answer, however it is worded; advice is left aside."""
+    """The weather, time of day and stance of an answer, however it is worded; advice is left aside.
+
+    What is concluded, behind a colon, counts alone.
+    """
+    text = re.split("[:：]", text)[-1] or text
     pieces = _SENSES[language].split(text)
     claims = {
         _SENSE_NAMES.get(sense, sense.lower()): weather

@@ -17,6 +17,7 @@ Samples: TypeAlias = npt.NDArray[np.float32]
 Values: TypeAlias = npt.NDArray[np.float32]
 
 _NOISE_SPAN = 30.0  # dB between the loudest and the softest noise
+_PAUSES = 0.5  # of the recordings have pauses around them
 _MOST_TIME = 0.2  # of a spectrogram's frames that one mask may hide
 
 
@@ -42,10 +43,16 @@ def augment_image(picture: PIL.Image.Image, config: AugmentConfig, rng: np.rando
     return picture
 
 
-def augment_audio(samples: Samples, config: AugmentConfig, rng: np.random.Generator) -> Samples:
-    """Change the speed (with it pitch and length), the loudness and the background of a recording, (n,) float32."""
+def augment_audio(samples: Samples, config: AugmentConfig, rng: np.random.Generator, *, rate: int) -> Samples:
+    """Change the speed (with it pitch and length), the loudness and the background of a recording, (n,) float32.
+
+    `rate` is its samples a second: pauses are so many seconds long.
+    """
     if config.speed and len(samples):
         samples = _faster(samples, float(rng.uniform(1.0 - config.speed, 1.0 + config.speed)))
+    if config.pause and len(samples) and rng.random() < _PAUSES:
+        most = int(config.pause * rate) + 1
+        samples = np.pad(samples, (int(rng.integers(most)), int(rng.integers(most))))
     if config.noise_db is not None:
         distance = float(rng.uniform(config.noise_db, config.noise_db + _NOISE_SPAN))
         loudness = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0

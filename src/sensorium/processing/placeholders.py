@@ -182,7 +182,7 @@ class Placeholders:
         settings = self._config.speech.audio
         samples = load_audio(part, settings)
         if self._chance is not None:
-            samples = augment_audio(samples, *self._chance)
+            samples = augment_audio(samples, *self._chance, rate=settings.sample_rate)
         found = []
         for index, values in enumerate(audio_windows(samples, settings)):
             if self._chance is not None:

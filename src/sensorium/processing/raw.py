@@ -56,7 +56,9 @@ class RawMedia:
             DataError: it cannot be read, or is beyond its limits.
         """
         samples = load_audio(part, self._audio)
-        return samples if self._chance is None else augment_audio(samples, *self._chance)
+        if self._chance is None:
+            return samples
+        return augment_audio(samples, *self._chance, rate=self._audio.sample_rate)
 
 
 def _image_settings(size: tuple[int, int], config: ModelConfig) -> ImageConfig:

@@ -95,6 +95,20 @@ def test_a_given_voice_speaks_and_an_open_one_is_drawn_by_the_number() -> None:
     assert len({made.realise(talk(None), number) for number in range(4)}) == 4
 
 
+def test_where_nobody_speaks_there_is_faint_noise() -> None:
+    nothing = Talk("refuse", "en", (_turn(Spoken("", "en", 3)), Turn("assistant", ("I hear nothing.",))))
+    lengths = set()
+    for index in range(8):
+        (part,) = world().realise(nothing, index)[0].parts
+        assert isinstance(part, Audio)
+        with wave.open(io.BytesIO(part.data or b"")) as file:
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 2**15
+            assert 0.5 <= len(samples) / file.getframerate() <= 3.0
+        assert np.abs(samples).max() < 0.03
+        lengths.add(len(samples))
+    assert len(lengths) == 8
+
+
 @pytest.mark.usefixtures("world_extra")
 def test_the_assistant_has_one_voice_whatever_the_split_and_the_voices() -> None:
     for made in (world(), world("validation"), world(kinds=["recite"], voices="judge")):

@@ -12,7 +12,7 @@ from sensorium.data.records import Record
 from sensorium.data.world.render import render
 from sensorium.data.world.scene import Scene
 from sensorium.data.world.settings import WorldSpec
-from sensorium.data.world.speech import speak, wav_bytes
+from sensorium.data.world.speech import hush, speak, wav_bytes
 from sensorium.data.world.splits import SPLITS, Split, check_split
 from sensorium.data.world.talk import VOICE, Language, Seen, Spoken, Talk, make_talk
 from sensorium.errors import ConfigError
@@ -72,6 +72,8 @@ class World:
 
     def _speech(self, spoken: Spoken, rng: np.random.Generator) -> bytes:
         voice, take = int(rng.integers(2**31)), int(rng.integers(_TAKES))
+        if not spoken.text:
+            return wav_bytes(hush(rng))
         if spoken.own:
             return own_speech(spoken.text, spoken.language)
         if spoken.voice is not None:

@@ -14,6 +14,7 @@ from sensorium.data.world.espeak import synthesise
 from sensorium.data.world.voices import espeak_name, even_manner, manner_of, voice_of
 
 RATE = 16_000  # samples a second
+_FAINT = 0.003  # how loud noise is, at most, where nobody speaks
 
 
 def speak(text: str, language: str, voice: int, *, split: str, take: int | None = 0) -> npt.NDArray[np.float32]:
@@ -38,6 +39,12 @@ def speak(text: str, language: str, voice: int, *, split: str, take: int | None 
     scaled = samples.astype(np.float32) * np.float32(loudness / 2**15)
     sound: npt.NDArray[np.float32] = np.clip(soxr.resample(scaled, _ESPEAK_RATE, RATE), -1.0, 1.0)
     return sound
+
+
+def hush(rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """A recording in which nobody speaks: (samples,) of faint noise at `RATE`, half a second to three seconds."""
+    samples = int(rng.uniform(0.5, 3.0) * RATE)
+    return rng.standard_normal(samples, dtype=np.float32) * np.float32(rng.uniform(0.0, _FAINT))
 
 
 def wav_bytes(samples: npt.NDArray[np.float32]) -> bytes:

@@ -1,3 +1,6 @@
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -32,10 +35,10 @@ def test_the_answer_is_the_majority_or_the_doubt(language, split):
         assert sum(isinstance(part, Spoken) for part in parts) == bool(claims.heard)
         if facts["attribute"] == "thing":
             found = lexicon.attributes(talk.answer, language)
-            believed = [claims.majority] if claims.majority else claims.present.values()
-            assert found == {f"1 {value}" for value in believed}
-        if claims.majority is None:
-            assert talk.answer.startswith(("I ", "我"))
+            assert found == {f"1 {value}" for value in claims.present.values()}
+            if claims.majority:
+                assert lexicon.attributes(re.split("[:：]", talk.answer)[-1], language) == {f"1 {claims.majority}"}
+        assert talk.answer.startswith(("I ", "我")) == (facts["case"] == "contradict")
         cases.add((facts["case"], facts["truth"] is None))
     assert cases == {("agree", False), ("miss", False), ("contradict", False), ("contradict", True)}
 
@@ -57,3 +60,11 @@ def test_one_sense_may_contradict_the_two_others():
         wrong |= {sense for sense, value in senses.items() if value != talk.facts["truth"]}
     assert wrong == {"seen", "heard", "read"}
     assert all(talk.facts["case"] == "agree" for talk in drawn("fuse_agree", "zh", n=50))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_at_times_the_voice_speaks_another_language_than_is_written(language):
+    foreign = Counter()
+    for talk in drawn("fuse", language):
+        foreign.update(part.language != language for part in talk.turns[0].parts if isinstance(part, Spoken))
+    assert 0.03 < foreign[True] / foreign.total() < 0.2

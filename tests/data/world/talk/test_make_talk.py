@@ -12,7 +12,7 @@ from sensorium.errors import ConfigError
 
 DRAWS = 400
 FOR_EVERYONE = {f"This is {name}." for name in NAMES["en"]} | {f"这是{name}。" for name in NAMES["zh"]}
-FOR_EVERYONE |= {*NUMBERS_EN, *NUMBERS_ZH}  # there are but ten digits to be spoken alone
+FOR_EVERYONE |= {*NUMBERS_EN, *NUMBERS_ZH, ""}  # there are but ten digits to be spoken alone, and one silence
 
 
 @cache
@@ -25,7 +25,9 @@ def words(talk: Talk) -> Iterator[str]:
     for turn in talk.turns:
         for part in turn.parts:
             if isinstance(part, str | Spoken):
-                yield part if isinstance(part, str) else part.text
+                text = part if isinstance(part, str) else part.text
+                if text or talk.facts.get("reason") != "silent":
+                    yield text
 
 
 def scenes(talk: Talk) -> Iterator[Seen]:
@@ -79,7 +81,7 @@ def test_training_never_meets_a_held_out_combination(kind, language):
 
 
 def asked(talk: Talk) -> set[str]:
-    """What the person writes or says, but for introductions and single spoken digits, which are for everyone."""
+    """What the person writes or says, but for introductions, single spoken digits and silence: those are for all."""
     parts = [part for turn in talk.turns if turn.role == "user" for part in turn.parts]
     return {
         part if isinstance(part, str) else part.text for part in parts if isinstance(part, str | Spoken)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sensorium.data.world.talk import KINDS, LANGUAGES, Seen, Spoken, make_talk
-from sensorium.data.world.talk.hearing import DICTATION
+from sensorium.data.world.talk.hearing import DICTATION, NOTHING_HEARD
 from sensorium.data.world.talk.places import SURVEY, survey
 from sensorium.languages import is_chinese
 
@@ -40,9 +40,11 @@ def expected(turn):
     if turn.role != "user" or len(pictures) == len(turn.parts):
         pictures = []
     left = [part for part in turn.parts if part not in recordings and part not in pictures]
-    words = turn.text or "".join(recording.text for recording in recordings)
+    written = "zh" if is_chinese(turn.text) else "en"
+    heard = [recording.text or NOTHING_HEARD[written] for recording in recordings]
+    words = turn.text or "".join(heard)
     language = "zh" if is_chinese(words) else "en"
-    notes = [(recording, recording.text) for recording in recordings]
+    notes = list(zip(recordings, heard, strict=True))
     notes += [(picture, survey(picture.scene, language)) for picture in pictures]
     return notes, left or [words], language
 

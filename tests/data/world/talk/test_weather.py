@@ -30,14 +30,16 @@ def test_answers_follow_the_table(language, split):
         facts = talk.facts
         stance, believed = stance_of(facts["seen"], facts["heard"], facts["read"])
         assert (facts["stance"], facts["weather"]) == (stance, believed)
-        said = lexicon.attributes(talk.answer, language)
+        doubt, _, concluded = talk.answer.rpartition({"en": ": ", "zh": "："}[language])
+        assert bool(doubt) == (facts["case"] == "contradict" and stance != "doubt")
+        said = lexicon.attributes(concluded, language)
         if stance == "doubt":
             claimed = {facts[sense] for sense in ("seen", "heard", "read")} - {None}
             assert said == {f"weather:{weather}" for weather in claimed}
         else:
             assert said == lexicon.truth(facts), talk.answer
-            assert talk.answer.startswith(("Yes, ", "是的，")) == (stance == "confirm")
-            assert talk.answer.startswith(("No, ", "不，")) == (stance == "correct")
+            assert concluded.lower().startswith(("yes, ", "是的，")) == (stance == "confirm")
+            assert concluded.lower().startswith(("no, ", "不，")) == (stance == "correct")
         stances.add((stance, len({facts["seen"], facts["heard"], facts["read"]} - {None})))
     assert stances == {("none", 1), ("confirm", 1), ("confirm", 2), ("correct", 2), ("doubt", 2), ("doubt", 3)}
 
@@ -90,8 +92,9 @@ def test_the_talk_that_the_design_is_known_by():
             "day",
             "correct",
             True,
-            "No, it is sunny today, bright and warm, good for a walk.",
-            "不，今天天气很好，阳光明媚，适合散步。",
+            "I see a clear sky, hear a storm and read a clear sky: "
+            "no, it is sunny today, bright and warm, good for a walk.",
+            "我看到晴天，听到暴风雨，读到晴天：不，今天天气很好，阳光明媚，适合散步。",
         ),
         (
             Claims("sunny", "rain"),

@@ -1,6 +1,7 @@
 """What is it? A picture, a voice and a text each state one thing: they agree, one is missing, or one contradicts.
 
-What is believed is the majority, as in the table of `sensorium.data.world.talk.weather`; without one the answer states
+What is believed is the majority, as in the table of `sensorium.data.world.talk.weather`; where they differ the answer
+first says how: "I see a red apple, hear a red apple and read a blue cup: a red apple". Without a majority it stays with
 the doubt: "I see a red apple, but I hear a blue cup." The matter is a thing of a colour, a weather, or a digit.
 
 Facts: `attribute` ("thing", "weather", "digit"), `truth` (null in doubt), `case` ("agree", "miss", "contradict"),
@@ -115,10 +116,6 @@ def _thing_scene(setting: Setting, value: str) -> Scene:
     return setting.scene("things", [Group(1, colour, kind, size="large")])
 
 
-def _claim(setting: Setting, name: str) -> str:
-    return setting.say(CLAIM, value=name)
-
-
 def _weather_claim(setting: Setting, value: str) -> str:
     return setting.say(REMARKS[value], now=NOW[setting.language][0])
 
@@ -160,6 +157,7 @@ def fuse(
     present: tuple[bool, bool, bool] | None = None,
     agree: float = 0.5,
     scattered: float = 0.2,
+    foreign: float = 0.0,
 ) -> Talk:
     """One thing stated by the senses present.
 
@@ -169,6 +167,7 @@ def fuse(
         present: whether picture, voice and text state it; None draws it.
         agree: how often those present are at one.
         scattered: how often three that are not at one differ all.
+        foreign: how often the voice speaks another language than what is written.
     """
     if present is None:
         present = setting.dice.choices([way for way, _ in _PRESENT], [share for _, share in _PRESENT])[0]
@@ -179,21 +178,27 @@ def fuse(
     claims = claims_for(setting, values, seen=seen, heard=heard, read=read, agree=agree, scattered=scattered)
     names = {value: name(value, language) for value in values}
 
-    def words(value: str) -> str:
-        return _weather_claim(setting, value) if attribute == "weather" else _claim(setting, names[value])
+    def words(speaker: Setting, value: str) -> str:
+        if attribute == "weather":
+            return _weather_claim(speaker, value)
+        return speaker.say(CLAIM, value=name(value, speaker.language))
 
     picture = Seen(draw(setting, claims.seen)) if claims.seen else None
-    spoken = setting.speak(words(claims.heard)) if claims.heard else None
-    claimed = [words(claims.read)] if claims.read else []
+    speaker = setting.abroad() if setting.chance(foreign) else setting
+    spoken = speaker.speak(words(speaker, claims.heard)) if claims.heard else None
+    claimed = [words(setting, claims.read)] if claims.read else []
     typed = ("" if language == "zh" else " ").join([*claimed, setting.say(question)])
-    answer = claims.doubt(names, language) if claims.majority is None else names[claims.majority]
+    if claims.majority is None:
+        answer = claims.doubt(names, language)
+    else:
+        answer = claims.differing(names[claims.majority], names, language)
     facts = {"attribute": attribute, "truth": claims.majority, "case": claims.case, "answer": answer}
     facts |= {"seen": claims.seen, "heard": claims.heard, "read": claims.read}
     return setting.talk(kind, setting.arranged(picture, spoken, typed), answer, facts)
 
 
 FUSED: dict[str, Maker] = {  # the talks by which ways of fusing are compared
-    "fuse": fuse,
+    "fuse": partial(fuse, foreign=0.1),
     "fuse_agree": partial(fuse, kind="fuse_agree", present=(True, True, True), agree=1.0),
     "fuse_no_picture": partial(fuse, kind="fuse_no_picture", present=(False, True, True), agree=1.0),
     "fuse_no_voice": partial(fuse, kind="fuse_no_voice", present=(True, False, True), agree=1.0),

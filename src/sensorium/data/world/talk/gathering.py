@@ -61,7 +61,7 @@ def greet(setting: Setting) -> Talk:
         if sentence_side(text) == setting.split:
             break
     answer = setting.pick(answered)
-    asked = setting.speak(text) if setting.chance(0.3) else text
+    asked = setting.speak(text) if setting.chance(0.4) else text
     return setting.talk("greet", (asked,), answer, {"answer": answer})
 
 

@@ -155,6 +155,7 @@ NAMES = {
     "en": ("Anna", "Ben", "Clara", "David", "Emma", "Frank"),
     "zh": ("小明", "小红", "小李", "小王", "小张", "小陈"),
 }
+NOTHING_HEARD = {"en": "I hear nothing.", "zh": "我什么也没有听到。"}  # of a recording in which nobody speaks
 _THIS_IS = {"en": "This is {}.", "zh": "这是{}。"}
 _PERSONS = {"en": {"man": "man", "woman": "woman"}, "zh": {"man": "男人", "woman": "女人"}}
 _SAME = {"en": ("different", "same"), "zh": ("不同", "相同")}

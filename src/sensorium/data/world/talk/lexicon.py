@@ -94,6 +94,12 @@ def measure(kind: str) -> str:
     return NOUNS[kind][3]
 
 
+def many(count: int, kind: str, language: Language) -> str:
+    """So many of a kind: "two apples", "两个苹果"."""
+    name = noun(kind, language, count)
+    return amount(count, language, kind) + (name if language == "zh" else f" {name}")
+
+
 def article(word: str) -> str:
     """The word with "a" or "an"."""
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"

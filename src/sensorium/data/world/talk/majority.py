@@ -13,6 +13,7 @@ _VERBS = {
     "en": {"seen": "see", "heard": "hear", "read": "read"},
     "zh": {"seen": "看到", "heard": "听到", "read": "读到"},
 }
+_SO: dict[Language, str] = {"en": ": ", "zh": "："}
 _SENSES = ("seen", "heard", "read")
 
 
@@ -44,6 +45,12 @@ class Claims:
         if len(set(self.present.values())) > 1:
             return "contradict"
         return "agree" if len(self.present) == 3 else "miss"
+
+    def differing(self, conclusion: str, names: Mapping[str, str], language: Language) -> str:
+        """A conclusion behind who says what, by the names of the values, where that differs; else as it is."""
+        if self.case != "contradict":
+            return conclusion
+        return self.doubt(names, language)[:-1] + _SO[language] + conclusion
 
     def doubt(self, names: Mapping[str, str], language: Language) -> str:
         """What to say without a majority: "I see ..., but I hear ...", by the names of the values."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sensorium.data.world.talk.hearing import DICTATION
+from sensorium.data.world.talk.hearing import DICTATION, NOTHING_HEARD
 from sensorium.data.world.talk.places import SURVEY, survey
 from sensorium.data.world.talk.setting import Setting
 from sensorium.data.world.talk.types import Seen, Spoken, Talk, Turn
@@ -36,10 +36,11 @@ def _noted(turn: Turn, setting: Setting) -> Iterator[Turn]:
     language = language_of(turn.text)
     if writes:
         yield Turn("user", (recordings[0], setting.pick(DICTATION.of(language, setting.split))))
-        yield Turn("assistant", (recordings[0].text,))
-        language = language_of(turn.text or recordings[0].text)
+        heard = recordings[0].text or NOTHING_HEARD[language]
+        yield Turn("assistant", (heard,))
+        language = language_of(turn.text or heard)
     for picture in pictures:
         yield Turn("user", (picture, setting.pick(SURVEY.of(language, setting.split))))
         yield Turn("assistant", (survey(picture.scene, language),))
     left = tuple(part for part in turn.parts if not (isinstance(part, Seen) or (writes and isinstance(part, Spoken))))
-    yield Turn("user", left or (recordings[0].text,))
+    yield Turn("user", left or (heard,))

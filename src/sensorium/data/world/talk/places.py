@@ -1,6 +1,7 @@
-"""Where things are, in location tokens: a box `apple<loc03><loc10><loc20><loc31>`, or a point `apple<loc12><loc30>`.
+"""Where things are, in location tokens: a box `key one<loc03><loc10><loc20><loc31>`, a point `key one<loc12><loc30>`.
 
-A token names one of 64 bins of the picture's width or height. Several boxes stand from left to right, the sky's last.
+A token names one of 64 bins of the picture's width or height. Several boxes stand from left to right, the sky's last;
+those of one kind are numbered in `detect`, as they are in a `survey`, so that each name is found there but once.
 
 `ground` names all that a picture shows, more fully than `detect`: things with their colours, each handwritten digit,
 and the sky as a whole: `red apple<loc03><loc10><loc20><loc31>; rainy night<loc00><loc00><loc63><loc63>`.
@@ -25,8 +26,8 @@ from sensorium.data.world.scene import Box, Scene, Thing
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.questions import absent_pair, single_things
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown
-from sensorium.data.world.talk.types import Language, Talk
-from sensorium.data.world.talk.words import NOUNS
+from sensorium.data.world.talk.types import LANGUAGES, Language, Talk
+from sensorium.data.world.talk.words import NOUNS, NUMBERS_EN
 
 BINS = 64
 _MOST = 5  # boxes in an answer
@@ -141,6 +142,7 @@ SURVEY = Phrases(
 _GONE: dict[Language, str] = {"en": "no ", "zh": "没有"}
 _BESIDE: dict[Language, str] = {"en": ", ", "zh": "，"}
 _WITH: dict[Language, str] = {"en": ":", "zh": "："}
+_SPACE: dict[Language, str] = {"en": " ", "zh": ""}
 _BOX = re.compile(r"([^;<>]+?)" + r"<loc(\d\d)>" * 4)
 _POINT = re.compile(r"([^;<>]+?)" + r"<loc(\d\d)>" * 2 + "(?!<loc)")
 
@@ -151,10 +153,18 @@ def location(value: float) -> str:
 
 
 def boxes_phrase(things: Sequence[Thing], language: Language) -> str:
-    """The boxes from left to right, or the word for none."""
-    ordered = sorted(things, key=lambda thing: thing.box)
-    boxes = [lexicon.noun(thing.kind, language) + "".join(map(location, thing.box)) for thing in ordered]
+    """The boxes from left to right, each with its kind and the how manieth of it, or the word for none."""
+    counts: Counter[str] = Counter()
+    boxes = []
+    for thing in sorted(things, key=lambda thing: thing.box):
+        counts[thing.kind] += 1
+        boxes.append(_numbered(thing.kind, counts[thing.kind], language) + "".join(map(location, thing.box)))
     return "; ".join(boxes) or _NONE[language]
+
+
+def _numbered(kind: str, count: int, language: Language) -> str:
+    """A kind and the how manieth of it this is: "apple two", "苹果两个"."""
+    return _SPACE[language].join((lexicon.noun(kind, language), lexicon.amount(count, language, kind)))
 
 
 def sketch(scene: Scene, language: Language) -> str:
@@ -167,7 +177,7 @@ def sketch(scene: Scene, language: Language) -> str:
     if scene.weather is not None and scene.time is not None:
         ground = _BESIDE[language].join((lexicon.sky_phrase(scene.weather, scene.time, language), ground))
     things = [thing_sketch(thing, language) for thing in sorted(scene.things, key=_as_named)]
-    between = " " if language == "en" else ""
+    between = _SPACE[language]
     return ground + (_WITH[language] + between + between.join(things) if things else "")
 
 
@@ -183,7 +193,7 @@ def thing_sketch(thing: Thing, language: Language, *, gone: bool = False) -> str
     """A thing by texture, colour and kind, with its box; or that it is there no more."""
     name = lexicon.coloured(thing.colour, thing.kind, language)
     if thing.texture != "plain":
-        name = lexicon.texture_word(thing.texture, language) + (" " if language == "en" else "") + name
+        name = lexicon.texture_word(thing.texture, language) + _SPACE[language] + name
     return (_GONE[language] if gone else "") + name + "".join(map(location, thing.box))
 
 
@@ -192,7 +202,7 @@ def read_boxes(text: str) -> list[tuple[str, float, float, float, float]]:
     boxes = []
     for name, *bins in _BOX.findall(text):
         x0, y0, x1, y1 = ((int(bin_) + 0.5) / BINS for bin_ in bins)
-        boxes.append((_KINDS.get(name.strip(), name.strip()), x0, y0, x1, y1))
+        boxes.append((_kind(name), x0, y0, x1, y1))
     return boxes
 
 
@@ -201,11 +211,21 @@ def read_points(text: str) -> list[tuple[str, float, float]]:
     points = []
     for name, *bins in _POINT.findall(text):
         x, y = ((int(bin_) + 0.5) / BINS for bin_ in bins)
-        points.append((_KINDS.get(name.strip(), name.strip()), x, y))
+        points.append((_kind(name), x, y))
     return points
 
 
-_KINDS = {name: kind for kind, names in NOUNS.items() for name in names[:3]}
+def _kind(name: str) -> str:
+    """The kind that a name stands for, be it numbered; else the name itself."""
+    return _KINDS.get(name.strip(), name.strip())
+
+
+_KINDS = {name: kind for kind, names in NOUNS.items() for name in names[:3]} | {
+    _numbered(kind, count, language): kind
+    for kind in NOUNS
+    for language in LANGUAGES
+    for count in range(1, len(NUMBERS_EN))
+}
 
 
 def detect(setting: Setting) -> Talk:
@@ -261,7 +281,7 @@ def survey(scene: Scene, language: Language) -> str:
             lexicon.amount(counts[thing.colour, thing.kind], language, thing.kind),
             lexicon.place_word(thing.place, language),
         )
-        named.append((thing.box, (" " if language == "en" else "").join(words)))
+        named.append((thing.box, _SPACE[language].join(words)))
     found = ["".join(map(location, box)) + name for box, name in sorted(named)]
     if scene.weather is not None and scene.time is not None:
         found.insert(0, lexicon.sky_phrase(scene.weather, scene.time, language))
@@ -311,6 +331,6 @@ def point(setting: Setting) -> Talk:
     language = setting.language
     by_kind = setting.chance(0.5)
     name = lexicon.noun(thing.kind, language) if by_kind else lexicon.coloured(thing.colour, thing.kind, language)
-    answer = lexicon.noun(thing.kind, language) + "".join(map(location, thing.centre))
+    answer = _numbered(thing.kind, 1, language) + "".join(map(location, thing.centre))
     facts = {"kind": thing.kind, "point": list(thing.centre), "box": list(thing.box), "answer": answer}
     return setting.talk("point", setting.arranged(*shown(scene, setting.say(POINT, thing=name))), answer, facts)

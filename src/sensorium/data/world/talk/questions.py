@@ -1,5 +1,8 @@
 """Questions about a picture with answers of a word or two.
 
+Where two things are compared the answer says how it is before it says yes or no, "the cat is right of the dog: no":
+who writes from left to right then decides one thing at a time.
+
 Facts: `question` (the sort), `answer`. A question is only asked of a scene that answers it beyond doubt: "the apple"
 is the only one, "left of" is left by a margin, "where" is not on the border of two places.
 """
@@ -28,6 +31,9 @@ _RELATIONS = {  # axis of the centre, sign, words
     "below": (1, 1, {"en": "below", "zh": "下面"}),
 }
 _YES_NO = {"en": ("no", "yes"), "zh": ("不是", "是的")}
+_STANDS = {"en": "the {one} is {relation} the {other}: {answer}", "zh": "{one}在{other}的{relation}：{answer}"}
+_OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+_WEIGHED = {"en": "{one}, {other}: {answer}", "zh": "{one}，{other}：{answer}"}
 _HAVE = {"en": ("no", "yes"), "zh": ("没有", "有")}
 
 
@@ -156,8 +162,11 @@ def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
     if abs(offset) < _MARGIN:
         return None
     language = setting.language
-    names = {"one": _name(setting, one), "other": _name(setting, other), "relation": words[language]}
-    return Question("relation", setting.say(said.RELATION, **names), _YES_NO[language][offset > 0])
+    names = {"one": _name(setting, one), "other": _name(setting, other)}
+    text = setting.say(said.RELATION, **names, relation=words[language])
+    _, _, true = _RELATIONS[relation if offset > 0 else _OPPOSITE[relation]]
+    answer = _STANDS[language].format(**names, relation=true[language], answer=_YES_NO[language][offset > 0])
+    return Question("relation", text, answer)
 
 
 def _ask_beside(setting: Setting, scene: Scene) -> Question | None:
@@ -200,7 +209,9 @@ def _ask_more(setting: Setting, scene: Scene) -> Question | None:
         return None
     language = setting.language
     names = {"one": lexicon.noun(one, language, 2), "other": lexicon.noun(other, language, 2)}
-    return Question("more", setting.say(said.MORE, **names), _YES_NO[language][counts[one] > counts[other]])
+    some = {name: lexicon.many(counts[kind], kind, language) for name, kind in (("one", one), ("other", other))}
+    answer = _WEIGHED[language].format(**some, answer=_YES_NO[language][counts[one] > counts[other]])
+    return Question("more", setting.say(said.MORE, **names), answer)
 
 
 def _ask_size(setting: Setting, scene: Scene) -> Question | None:

@@ -1,6 +1,6 @@
 """Requests that cannot be met, answered by saying so.
 
-Facts: `reason` ("outside", "no picture", "no recording", "absent"), `answer`.
+Facts: `reason` ("outside", "no picture", "no recording", "silent", "absent"), `answer`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 from sensorium.data.world.scene import Scene
 from sensorium.data.world.talk import lexicon, phrasings
 from sensorium.data.world.talk.captions import CAPTION
-from sensorium.data.world.talk.hearing import DICTATION
+from sensorium.data.world.talk.hearing import DICTATION, NOTHING_HEARD
 from sensorium.data.world.talk.questions import absent_pair
 from sensorium.data.world.talk.setting import Phrases, Setting
-from sensorium.data.world.talk.types import Piece, Seen, Talk
+from sensorium.data.world.talk.types import LANGUAGES, Piece, Seen, Talk
 
 OUTSIDE = Phrases(
     en=(
@@ -66,12 +66,14 @@ _ANSWERS = {
         "outside": "I do not know that, it is outside my world.",
         "no picture": "I see no picture.",
         "no recording": "I hear no recording.",
+        "silent": NOTHING_HEARD["en"],
         "absent": "I see no {}.",
     },
     "zh": {
         "outside": "我不知道，这不在我的世界里。",
         "no picture": "我没有看到图片。",
         "no recording": "我没有听到录音。",
+        "silent": NOTHING_HEARD["zh"],
         "absent": "我没有看到{}。",
     },
 }
@@ -97,7 +99,7 @@ def ask_of_absent(setting: Setting, scene: Scene) -> tuple[str, str]:
 
 
 def refuse(setting: Setting) -> Talk:
-    """A question outside the world, a picture or recording that is not there, or a thing that is not in the picture."""
+    """A question outside the world, a picture, recording or thing that is not there, or a recording without words."""
     reason = setting.pick(tuple(_ANSWERS["en"]))
     answer = _ANSWERS[setting.language][reason]
     pieces: tuple[Piece, ...]
@@ -105,6 +107,9 @@ def refuse(setting: Setting) -> Talk:
         scene = setting.scene("things")
         text, answer = ask_of_absent(setting, scene)
         pieces = setting.arranged(Seen(scene), text)
+    elif reason == "silent":
+        pieces = setting.arranged(setting.speak(""), setting.say(DICTATION) if setting.chance(0.5) else None)
+        answer = NOTHING_HEARD[setting.language if len(pieces) > 1 else LANGUAGES[0]]  # where no word tells which
     else:
         pieces = (setting.say({"outside": OUTSIDE, "no picture": CAPTION, "no recording": DICTATION}[reason]),)
     return setting.talk("refuse", pieces, answer, {"reason": reason, "answer": answer})

@@ -83,6 +83,11 @@ class Setting:
         self.rng = rng
         self.dice = random.Random(int(rng.integers(2**63)))
 
+    def abroad(self) -> Setting:
+        """The same chance and split, in the other language."""
+        (other,) = (language for language in LANGUAGES if language != self.language)
+        return Setting(self.rng, other, self.split)
+
     def pick(self, choices: Sequence[T]) -> T:
         """One of the choices."""
         return choices[int(self.dice.random() * len(choices))]

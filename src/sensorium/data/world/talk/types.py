@@ -15,7 +15,7 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """Words that are heard. `voice` seeds the choice of a voice: the same number is the same voice.
+    """Words that are heard, or none. `voice` seeds the choice of a voice: the same number is the same voice.
 
     `own`: the assistant says it, whose voice is one of training's in every split, and always even.
     """

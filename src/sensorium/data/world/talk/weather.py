@@ -20,8 +20,9 @@ ask instead, which claims nothing. With p, v, t the weathers claimed and - for n
 | - | v | t | "I hear ..., but I read ..." | doubt | null |
 | p | v | t | "I see ..., hear ... and read ..." | doubt | null |
 
-The time of day is known when the picture is there and right. An answer names the weather and the time where known,
-and gives advice: for a clear sky when it is asked for, otherwise always.
+Where two are against one, who says what stands before the answer: "I see rain, hear snow and read rain: no, it is ...".
+The time of day is known when the picture is there and right. An answer names the weather and the time where known, and
+gives advice: for a clear sky when it is asked for, otherwise always.
 
 Facts: `weather`, `time`, `stance`, `case` ("agree", "miss", "contradict"), `seen`, `heard`, `read`, `advice`, `answer`.
 """
@@ -29,6 +30,7 @@ Facts: `weather`, `time`, `stance`, `case` ("agree", "miss", "contradict"), `see
 from __future__ import annotations
 
 from sensorium.data.world.scene import Scene
+from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk import remarks as said
 from sensorium.data.world.talk.majority import Claims, claims_for
 from sensorium.data.world.talk.setting import Setting
@@ -85,7 +87,7 @@ _STATEMENTS: dict[str, dict[str, tuple[str, str, str]]] = {  # weather: by day, 
     },
 }
 _CLEAR_ADVICE = {"en": ", good for a walk", "zh": "，适合散步"}
-_STANCES = {"en": {"confirm": "Yes, ", "correct": "No, "}, "zh": {"confirm": "是的，", "correct": "不，"}}
+_STANCES = {"en": {"confirm": "yes, ", "correct": "no, "}, "zh": {"confirm": "是的，", "correct": "不，"}}
 _NAMES = {
     "en": {"sunny": "a clear sky", "cloudy": "clouds", "rain": "rain", "snow": "snow", "storm": "a storm"},
     "zh": {"sunny": "晴天", "cloudy": "阴天", "rain": "下雨", "snow": "下雪", "storm": "暴风雨"},
@@ -114,13 +116,14 @@ def weather(setting: Setting) -> Talk:
 
 def reply(claims: Claims, time: str | None, language: Language, *, stance: str, advice: bool) -> str:
     """The one answer to what is claimed: the weather, or the doubt where there is no majority."""
+    names = _NAMES[language]
     if claims.majority is None:
-        return claims.doubt({value: _NAMES[language][value] for value in WEATHERS}, language)
+        return claims.doubt(names, language)
     statement = _STATEMENTS[language][claims.majority][("day", "night", None).index(time)]
     words = _STANCES[language].get(stance, "") + statement
     if advice and claims.majority == "sunny":
         words += _CLEAR_ADVICE[language]
-    return f"{words}。" if language == "zh" else f"{words[0].upper()}{words[1:]}."
+    return lexicon.sentence(claims.differing(words, names, language), language)
 
 
 def _stance(claims: Claims) -> str:
