@@ -9,7 +9,7 @@ import pytest
 
 from sensorium.data.world.hand import in_own_hand, one_more
 from sensorium.data.world.render import render
-from sensorium.data.world.scene import HORIZON, STEADY_SHAPE, Group, Scene, apart, combination, draw_scene
+from sensorium.data.world.scene import HORIZON, STEADY_SHAPE, Box, Group, Scene, apart, combination, draw_scene
 from sensorium.errors import ConfigError
 from sensorium.evaluation.picture_reading import picture_score, read_picture
 
@@ -57,7 +57,7 @@ def test_middles_lie_on_the_corners_of_eight_by_eight_squares(theme: str) -> Non
     rng = np.random.default_rng(4)
     for _ in range(60):
         scene = in_own_hand(draw_scene(rng, split="train", theme=theme), rng)
-        more = one_more(scene, "pink", "cup", rng) or scene
+        more = one_more(scene, "pink", "cup") or scene
         for thing in more.things:
             eighths = np.array(thing.centre) * 8
             assert np.allclose(eighths, np.round(eighths))
@@ -81,7 +81,7 @@ def drawn_scenes(rng: np.random.Generator, theme: str) -> list[Scene]:
 def test_one_more_is_beside_the_others(theme: str) -> None:
     rng = np.random.default_rng(1)
     top = 0.0 if theme == "things" else HORIZON
-    scenes = ((before, one_more(before, "blue", "car", rng)) for before in drawn_scenes(rng, theme))
+    scenes = ((before, one_more(before, "blue", "car")) for before in drawn_scenes(rng, theme))
     found = [(before, after) for before, after in scenes if after is not None]
     assert len(found) > 30  # of 60; under a sky there is not always room
     for before, after in found:
@@ -97,7 +97,7 @@ def test_one_more_is_as_large_as_there_is_room_for() -> None:
     scene = draw_scene(rng, split="train", groups=[Group(1, "red", "ball")])
     added = {}
     for name, box in (("beside little", (0.02, 0.02, 0.2, 0.2)), ("beside much", (0.32, 0.32, 0.98, 0.98))):
-        after = one_more(replace(scene, things=(replace(scene.things[0], box=box),)), "blue", "car", rng)
+        after = one_more(replace(scene, things=(replace(scene.things[0], box=box),)), "blue", "car")
         assert after is not None
         x0, y0, x1, y1 = after.things[-1].box
         assert x0 >= 0
@@ -107,8 +107,24 @@ def test_one_more_is_as_large_as_there_is_room_for() -> None:
     assert [thing.size for thing in added.values()] == ["large", "small"]
 
 
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([(0.02, 0.02, 0.2, 0.2)], (0.75, 0.75)),
+        ([(0.8, 0.02, 0.98, 0.2)], (0.25, 0.75)),
+        ([(0.02, 0.02, 0.2, 0.2), (0.8, 0.8, 0.98, 0.98), (0.02, 0.8, 0.2, 0.98)], (0.75, 0.25)),
+    ],
+)
+def test_one_more_stands_where_it_has_the_most_room(others: list[Box], expected: tuple[float, float]) -> None:
+    (ball,) = draw_scene(np.random.default_rng(1), split="train", groups=[Group(1, "red", "ball")]).things
+    scene = Scene(tuple(replace(ball, box=box) for box in others), None, None, (), "white", 1)
+    after = one_more(scene, "blue", "star")
+    assert after is not None
+    assert after.things[-1].centre == pytest.approx(expected)
+
+
 def test_no_more_where_there_is_no_room() -> None:
     rng = np.random.default_rng(1)
     scene = draw_scene(rng, split="train", groups=[Group(1, "red", "ball")])
     full = replace(scene, things=(replace(scene.things[0], box=(0.02, 0.02, 0.98, 0.98)),))
-    assert one_more(full, "blue", "car", rng) is None
+    assert one_more(full, "blue", "car") is None

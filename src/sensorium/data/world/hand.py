@@ -7,6 +7,7 @@ each square then writes a thing in one way, wherever it stands, and a small mode
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -45,17 +46,24 @@ def in_own_hand(scene: Scene, rng: np.random.Generator) -> Scene:
     return replace(scene, things=tuple(things))
 
 
-def one_more(scene: Scene, colour: str, kind: str, rng: np.random.Generator) -> Scene | None:
-    """The scene with one more thing, drawn as the assistant draws; None where there is no room for it."""
+def one_more(scene: Scene, colour: str, kind: str) -> Scene | None:
+    """The scene with one more thing, drawn as the assistant draws, where it has the most room; None without any."""
     top = HORIZON if scene.weather is not None else 0.0
+    others = [thing.box for thing in scene.things]
     for side in (_LARGE, _SMALL):  # as large as there is room for
         boxes = [_box(kind, side, column, row) for row in _INNER for column in _INNER]
-        free = [box for box in boxes if _inside(box, top) and all(apart(box, thing.box) for thing in scene.things)]
+        free = [box for box in boxes if _inside(box, top) and all(apart(box, other) for other in others)]
         if free:
-            box = free[int(rng.integers(len(free)))]
+            box = max(free, key=lambda box: min((_gap(box, other) for other in others), default=0.0))
             thing = Thing(kind, colour, _size(side), box, 0.0, "plain", STEADY_SHAPE)
             return replace(scene, things=(*scene.things, thing))
     return None
+
+
+def _gap(one: Box, other: Box) -> float:
+    """The distance between two boxes that do not touch."""
+    across, down = (max(one[axis] - other[axis + 2], other[axis] - one[axis + 2], 0.0) for axis in (0, 1))
+    return math.hypot(across, down)
 
 
 def _layout(count: int, *, under_sky: bool) -> tuple[float, _Middles, _Middles]:

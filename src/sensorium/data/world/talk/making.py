@@ -279,7 +279,7 @@ def _add(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
     (pair,) = setting.pairs(1)
     if any(thing.kind == pair[1] for thing in scene.things):
         return None
-    after = one_more(scene, *pair, setting.rng)
+    after = one_more(scene, *pair)
     if after is None:
         return None
     return setting.say(ADD, what=lexicon.counted(1, *pair, setting.language)), after
