@@ -50,6 +50,7 @@ def test_a_file_is_read_back(tmp_path: Path) -> None:
         ({"droput": 0.1}, "unknown key 'droput' (did you mean 'dropout'?)"),
         ({"zzz": 1, "dim": "x"}, "unknown key 'zzz' (one of: activation"),
         ({"dim": "wide"}, "dim = 'wide': Input should be a valid integer"),
+        ({"sliding_layers": "1"}, "sliding_layers = '1': give a list, such as [a, b]"),
         ({"dim": 0}, "dim = 0: Input should be greater than 0"),
         ({"n_layers": 10**9}, "n_layers = 1000000000: Input should be less than or equal to 4096"),
         ({"vocab_size": 2**62}, "Input should be less than or equal to 16777216"),

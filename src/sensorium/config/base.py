@@ -85,6 +85,8 @@ def _one_line(model: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{name!r} is required but missing{more}"
     reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("tuple_type", "list_type"):
+        reason = "give a list, such as [a, b]"
     if isinstance(first["input"], Mapping | list) or not location:
         return f"{name}: {reason}{more}" if location else f"{reason}{more}"
     return f"{name} = {first['input']!r}: {reason}{more}"
