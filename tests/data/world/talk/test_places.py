@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -95,6 +96,22 @@ def test_outlines_name_things_by_kind_alone(language):
             thing.kind for thing in sorted(scene.things, key=lambda thing: thing.box)
         ]
         assert boxes_found(talk.answer, talk.facts) == (len(scene.things),) * 3
+        names = {lexicon.noun(thing.kind, language) for thing in scene.things}
+        assert {box.partition("<")[0] for box in talk.answer.split("; ")} == names
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_boxes_of_one_kind_are_numbered_from_left_to_right(language):
+    most = 0
+    for talk in drawn("detect", language, n=200):
+        counts = Counter()
+        for box in talk.answer.split("; ") if talk.facts["boxes"] else ():
+            ((kind, *_),) = read_boxes(box)
+            counts[kind] += 1
+            number = lexicon.amount(counts[kind], language, kind)
+            assert box.partition("<")[0] == lexicon.noun(kind, language) + (" " if language == "en" else "") + number
+        most = max(most, *counts.values(), 0)
+    assert most >= 3
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

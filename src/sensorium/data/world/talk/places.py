@@ -156,10 +156,19 @@ def boxes_phrase(things: Sequence[Thing], language: Language) -> str:
     """The boxes from left to right, each with its kind and the how manieth of it, or the word for none."""
     counts: Counter[str] = Counter()
     boxes = []
-    for thing in sorted(things, key=lambda thing: thing.box):
+    for thing in _from_the_left(things):
         counts[thing.kind] += 1
-        boxes.append(_numbered(thing.kind, counts[thing.kind], language) + "".join(map(location, thing.box)))
+        boxes.append(_boxed(_numbered(thing.kind, counts[thing.kind], language), thing.box))
     return "; ".join(boxes) or _NONE[language]
+
+
+def _from_the_left(things: Sequence[Thing]) -> list[Thing]:
+    return sorted(things, key=lambda thing: thing.box)
+
+
+def _boxed(name: str, box: Sequence[float]) -> str:
+    """A name with its box, or its point."""
+    return name + "".join(map(location, box))
 
 
 def _numbered(kind: str, count: int, language: Language) -> str:
@@ -194,7 +203,7 @@ def thing_sketch(thing: Thing, language: Language, *, gone: bool = False) -> str
     name = lexicon.coloured(thing.colour, thing.kind, language)
     if thing.texture != "plain":
         name = lexicon.texture_word(thing.texture, language) + _SPACE[language] + name
-    return (_GONE[language] if gone else "") + name + "".join(map(location, thing.box))
+    return (_GONE[language] if gone else "") + _boxed(name, thing.box)
 
 
 def read_boxes(text: str) -> list[tuple[str, float, float, float, float]]:
@@ -259,7 +268,7 @@ def ground(setting: Setting) -> Talk:
     named.sort(key=lambda each: each[1])
     if scene.weather is not None and scene.time is not None:
         named.append((lexicon.sky_phrase(scene.weather, scene.time, language), (0.0, 0.0, 1.0, 1.0)))
-    answer = "; ".join(name + "".join(map(location, box)) for name, box in named)
+    answer = "; ".join(_boxed(name, box) for name, box in named)
     facts = {"boxes": [[name, *box] for name, box in named], "answer": answer}
     return setting.talk("ground", setting.arranged(*shown(scene, setting.say(GROUND))), answer, facts)
 
@@ -274,7 +283,7 @@ def survey(scene: Scene, language: Language) -> str:
     """
     counts: Counter[tuple[str, str]] = Counter()
     named = [(box, digit) for digit, box in _named_digits(scene)]
-    for thing in sorted(scene.things, key=lambda thing: thing.box):
+    for thing in _from_the_left(scene.things):
         counts[thing.colour, thing.kind] += 1
         words = (
             lexicon.coloured(thing.colour, thing.kind, language),
@@ -312,14 +321,15 @@ def look(setting: Setting) -> Talk:
 def outline(setting: Setting) -> Talk:
     """A picture of things and a request to box all of them by their kinds: right whatever becomes of the colours."""
     scene, language = setting.scene("things"), setting.language
-    answer = boxes_phrase(scene.things, language)
+    named = [_boxed(lexicon.noun(thing.kind, language), thing.box) for thing in _from_the_left(scene.things)]
+    answer = "; ".join(named)
     pieces = setting.arranged(*shown(scene, setting.say(DETECT, things=EVERYTHING[language])))
     return setting.talk("outline", pieces, answer, {"boxes": _boxes(scene.things), "answer": answer})
 
 
 def _boxes(things: Sequence[Thing]) -> list[list[object]]:
     """Kinds and boxes from left to right."""
-    return [[thing.kind, *thing.box] for thing in sorted(things, key=lambda thing: thing.box)]
+    return [[thing.kind, *thing.box] for thing in _from_the_left(things)]
 
 
 def point(setting: Setting) -> Talk:
@@ -331,6 +341,6 @@ def point(setting: Setting) -> Talk:
     language = setting.language
     by_kind = setting.chance(0.5)
     name = lexicon.noun(thing.kind, language) if by_kind else lexicon.coloured(thing.colour, thing.kind, language)
-    answer = _numbered(thing.kind, 1, language) + "".join(map(location, thing.centre))
+    answer = _boxed(_numbered(thing.kind, 1, language), thing.centre)
     facts = {"kind": thing.kind, "point": list(thing.centre), "box": list(thing.box), "answer": answer}
     return setting.talk("point", setting.arranged(*shown(scene, setting.say(POINT, thing=name))), answer, facts)
