@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import shutil
 import sys
 from collections import Counter
@@ -169,10 +170,11 @@ def asked(kind: str, languages: tuple[Language, ...], limit: int) -> Iterator[tu
 
 
 def is_right(condition: str, answer: str, reference: str, language: str) -> bool:
-    """Of the weather what is said counts, and not the wording; elsewhere answers are a few words, given whole."""
+    """Of the weather what is said counts, and not the wording; elsewhere what is concluded, in the same words."""
     if condition == "weather":
         return same_weather(answer, reference, language) == 1.0
-    return answer.strip().casefold() == reference.strip().casefold()
+    concluded = (re.split("[:：]", text)[-1].strip().casefold() for text in (answer, reference))
+    return len(set(concluded)) == 1
 
 
 def answered(folder: Path, options: argparse.Namespace) -> dict[str, float]:

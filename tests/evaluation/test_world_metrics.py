@@ -100,6 +100,14 @@ def test_the_stance_weather_and_time_of_every_true_answer_are_read() -> None:
         ("我看到晴天，但听到下雪。", "我看到晴天，但听到下雪。", "zh", 1),
         ("我看到晴天，但读到下雪。", "我看到晴天，但听到下雪。", "zh", 0),
         ("", "It is raining, take an umbrella.", "en", 0),
+        ("I see rain, hear snow and read rain: no, it is raining today.", "No, it is raining today.", "en", 1),
+        ("I see rain, hear snow and read rain: yes, it is raining today.", "No, it is raining today.", "en", 0),
+        ("I see rain, hear snow and read rain: no, it is snowing today.", "No, it is raining today.", "en", 0),
+        ("I see rain, hear snow and read rain.", "No, it is raining today.", "en", 0),
+        ("我看到下雨，听到下雪，读到下雨：不，今天在下雨。", "不，今天在下雨，记得带伞。", "zh", 1),
+        ("Yes, it is raining today: take an umbrella.", "Yes, it is raining today.", "en", 1),
+        ("Yes: it is raining today.", "Yes, it is raining today.", "en", 1),
+        ("I see rain, but I hear a storm: I cannot tell.", "I see rain, but I hear a storm.", "en", 1),
     ],
 )
 def test_a_forecast_is_right_by_what_it_says(answer: str, reference: str, language: str, right: int) -> None:

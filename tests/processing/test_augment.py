@@ -8,6 +8,7 @@ from sensorium.config import AugmentConfig
 from sensorium.processing.augment import augment_audio, augment_image, augment_mel
 
 RATE = 16_000
+IN_TIME = {"sample_rate": RATE, "longest": 10 * RATE}
 STRONG = AugmentConfig(
     flip=0.5,
     flip_rows=0.5,
@@ -46,7 +47,7 @@ def test_nothing_is_on_by_itself_and_nothing_is_drawn() -> None:
     off, generator = AugmentConfig(), rng()
     shown, heard, spectrum = picture(), wave(), mel()
     assert augment_image(shown, off, generator) is shown
-    assert augment_audio(heard, off, generator, rate=RATE) is heard
+    assert augment_audio(heard, off, generator, **IN_TIME) is heard
     assert augment_mel(spectrum, off, generator) is spectrum
     assert generator.random() == rng().random()
 
@@ -55,7 +56,10 @@ def test_the_same_seed_varies_the_same_way_and_another_otherwise() -> None:
     def varied(seed: int) -> list[bytes]:
         generator = rng(seed)
         image = augment_image(picture(), STRONG, generator)
-        audio, spectrum = augment_audio(wave(), STRONG, generator, rate=RATE), augment_mel(mel(), STRONG, generator)
+        audio, spectrum = (
+            augment_audio(wave(), STRONG, generator, **IN_TIME),
+            augment_mel(mel(), STRONG, generator),
+        )
         return [image.tobytes(), audio.tobytes(), spectrum.tobytes()]
 
     assert varied(1) == varied(1)
@@ -66,7 +70,7 @@ def test_what_was_given_is_left_as_it_was() -> None:
     shown, heard, spectrum = picture(), wave(), mel()
     before = shown.tobytes(), heard.tobytes(), spectrum.tobytes()
     augment_image(shown, STRONG, rng())
-    augment_audio(heard, STRONG, rng(), rate=RATE)
+    augment_audio(heard, STRONG, rng(), **IN_TIME)
     augment_mel(spectrum, STRONG, rng())
     assert (shown.tobytes(), heard.tobytes(), spectrum.tobytes()) == before
 
@@ -138,7 +142,7 @@ def test_half_a_turn_of_hue_makes_red_cyan() -> None:
 
 def test_noise_keeps_its_distance() -> None:
     for seed in range(10):
-        noise = augment_audio(wave(), AugmentConfig(noise_db=20), rng(seed), rate=RATE) - wave()
+        noise = augment_audio(wave(), AugmentConfig(noise_db=20), rng(seed), **IN_TIME) - wave()
         distance = 20 * np.log10(np.sqrt(np.mean(wave() ** 2)) / np.sqrt(np.mean(noise**2)))
         assert 19.5 <= distance <= 50.5
 
@@ -146,7 +150,7 @@ def test_noise_keeps_its_distance() -> None:
 def test_speed_changes_the_length_and_the_pitch() -> None:
     lengths = []
     for seed in range(10):
-        faster = augment_audio(wave(), AugmentConfig(speed=0.2), rng(seed), rate=RATE)
+        faster = augment_audio(wave(), AugmentConfig(speed=0.2), rng(seed), **IN_TIME)
         lengths.append(len(faster))
         assert 8_000 / 1.2 - 1 <= len(faster) <= 8_000 / 0.8 + 1
         crossings = [int((np.diff(np.sign(x[100:-100])) != 0).sum()) for x in (wave(), faster)]
@@ -156,14 +160,14 @@ def test_speed_changes_the_length_and_the_pitch() -> None:
 
 def test_gain_is_within_its_decibels() -> None:
     for seed in range(10):
-        factor = augment_audio(wave(), AugmentConfig(gain_db=6), rng(seed), rate=RATE)[5] / wave()[5]
+        factor = augment_audio(wave(), AugmentConfig(gain_db=6), rng(seed), **IN_TIME)[5] / wave()[5]
         assert 10 ** (-6 / 20) - 1e-5 <= factor <= 10 ** (6 / 20) + 1e-5
 
 
 def test_pauses_stand_around_every_other_recording() -> None:
     paused = 0
     for seed in range(200):
-        heard = augment_audio(wave() + 1.0, AugmentConfig(pause=0.5), rng(seed), rate=RATE)
+        heard = augment_audio(wave() + 1.0, AugmentConfig(pause=0.5), rng(seed), **IN_TIME)
         (sounding,) = np.nonzero(heard)
         assert np.array_equal(heard[sounding[0] : sounding[-1] + 1], wave() + 1.0)
         assert sounding[0] <= RATE / 2
@@ -172,9 +176,22 @@ def test_pauses_stand_around_every_other_recording() -> None:
     assert 70 < paused < 130
 
 
+def test_pauses_fit_and_leave_the_noise_its_distance() -> None:
+    config, lengths = AugmentConfig(pause=9.0, noise_db=20), set()
+    for seed in range(40):
+        heard = augment_audio(wave(), config, rng(seed), sample_rate=RATE, longest=9_000)
+        lengths.add(len(heard))
+        only = augment_audio(wave(), AugmentConfig(pause=9.0), rng(seed), sample_rate=RATE, longest=9_000)
+        noise = heard - only if len(heard) == len(only) else heard[:0]
+        if len(noise):
+            distance = 20 * np.log10(np.sqrt(np.mean(wave() ** 2)) / np.sqrt(np.mean(noise**2)))
+            assert 19.0 <= distance <= 51.0
+    assert 8_000 < max(lengths) <= 9_000
+
+
 @pytest.mark.parametrize("samples", [0, 1, 2, 5])
 def test_the_shortest_recordings_stay_recordings(samples: int) -> None:
-    heard = augment_audio(np.ones(samples, np.float32), STRONG, rng(), rate=RATE)
+    heard = augment_audio(np.ones(samples, np.float32), STRONG, rng(), **IN_TIME)
     assert heard.dtype == np.float32
     assert (len(heard) > 0) == (samples > 0)
     assert np.isfinite(heard).all()

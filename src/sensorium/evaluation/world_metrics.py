@@ -38,8 +38,8 @@ def attribute_f1(answer: str, reference: str, language: str, facts: Mapping[str,
 class Forecast:
     """What an answer says of the weather: all that `same_weather` compares.
 
-    `stance` is "none", "confirm" (begins with yes), "correct" (begins with no) or "doubt". In doubt `claims` holds
-    which sense gave which weather, and nothing else counts.
+    `stance` is "none", "confirm" (concludes with yes), "correct" (concludes with no) or "doubt". In doubt `claims`
+    holds which sense gave which weather, and nothing else counts.
     """
 
     stance: str
@@ -51,19 +51,26 @@ class Forecast:
 def read_forecast(text: str, language: str) -> Forecast:
     """The weather, time of day and stance of an answer, however it is worded; advice is left aside.
 
-    What is concluded, behind a colon, counts alone.
+    Behind what the senses claim a weather that follows a colon is what counts: "I see rain, hear ...: no, it is ...".
     """
-    text = re.split("[:：]", text)[-1] or text
-    pieces = _SENSES[language].split(text)
-    claims = {
-        _SENSE_NAMES.get(sense, sense.lower()): weather
-        for sense, words in zip(pieces[1::2], pieces[2::2], strict=True)
-        if (weather := _said(words, language, "weather"))
-    }
+    *claimed, concluded = re.split("[:：]", text)
+    if len(_claims(" ".join(claimed), language)) > 1 and _said(concluded, language, "weather"):
+        text = concluded
+    claims = _claims(text, language)
     if len(set(claims.values())) > 1:
         return Forecast("doubt", claims=claims)
     stance = next((name for name, begins in _STANCES[language].items() if begins.match(text)), "none")
     return Forecast(stance, _said(text, language, "weather"), _said(text, language, "time"))
+
+
+def _claims(text: str, language: str) -> dict[str, frozenset[str]]:
+    """Which sense gives which weather."""
+    pieces = _SENSES[language].split(text)
+    return {
+        _SENSE_NAMES.get(sense, sense.lower()): weather
+        for sense, words in zip(pieces[1::2], pieces[2::2], strict=True)
+        if (weather := _said(words, language, "weather"))
+    }
 
 
 def same_weather(answer: str, reference: str, language: str) -> float:

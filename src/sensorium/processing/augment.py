@@ -43,19 +43,21 @@ def augment_image(picture: PIL.Image.Image, config: AugmentConfig, rng: np.rando
     return picture
 
 
-def augment_audio(samples: Samples, config: AugmentConfig, rng: np.random.Generator, *, rate: int) -> Samples:
+def augment_audio(
+    samples: Samples, config: AugmentConfig, rng: np.random.Generator, *, sample_rate: int, longest: int
+) -> Samples:
     """Change the speed (with it pitch and length), the loudness and the background of a recording, (n,) float32.
 
-    `rate` is its samples a second: pauses are so many seconds long.
+    Pauses around it are seconds of `sample_rate` samples, and make it no longer than `longest` samples.
     """
     if config.speed and len(samples):
         samples = _faster(samples, float(rng.uniform(1.0 - config.speed, 1.0 + config.speed)))
+    loudness = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
     if config.pause and len(samples) and rng.random() < _PAUSES:
-        most = int(config.pause * rate) + 1
-        samples = np.pad(samples, (int(rng.integers(most)), int(rng.integers(most))))
+        most = max(min(int(config.pause * sample_rate), (longest - len(samples)) // 2), 0)
+        samples = np.pad(samples, (int(rng.integers(most + 1)), int(rng.integers(most + 1))))
     if config.noise_db is not None:
         distance = float(rng.uniform(config.noise_db, config.noise_db + _NOISE_SPAN))
-        loudness = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
         noise = rng.standard_normal(len(samples), dtype=np.float32)
         samples = samples + noise * np.float32(loudness * 10 ** (-distance / 20))
     if config.gain_db:

@@ -182,7 +182,9 @@ class Placeholders:
         settings = self._config.speech.audio
         samples = load_audio(part, settings)
         if self._chance is not None:
-            samples = augment_audio(samples, *self._chance, rate=settings.sample_rate)
+            window = int(settings.window_seconds * settings.sample_rate)
+            longest = max(-(-len(samples) // window), 1) * window
+            samples = augment_audio(samples, *self._chance, sample_rate=settings.sample_rate, longest=longest)
         found = []
         for index, values in enumerate(audio_windows(samples, settings)):
             if self._chance is not None:

@@ -58,7 +58,8 @@ class RawMedia:
         samples = load_audio(part, self._audio)
         if self._chance is None:
             return samples
-        return augment_audio(samples, *self._chance, rate=self._audio.sample_rate)
+        longest = int(self._audio.max_seconds * self._audio.sample_rate)
+        return augment_audio(samples, *self._chance, sample_rate=self._audio.sample_rate, longest=longest)
 
 
 def _image_settings(size: tuple[int, int], config: ModelConfig) -> ImageConfig:

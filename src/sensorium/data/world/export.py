@@ -145,7 +145,7 @@ def _scenes(world: World, n: int) -> Iterator[tuple[Talk, Scene]]:
 
 
 def _spoken(world: World, n: int) -> Iterator[tuple[Talk, Spoken, bytes]]:
-    """Everything that is said aloud, with its WAV file."""
+    """All words that are said aloud, with their WAV files."""
     for index in range(n * _TRIES):
         talk = world.talk(index)
         pieces = [piece for turn in talk.turns for piece in turn.parts if isinstance(piece, Spoken)]
@@ -155,7 +155,8 @@ def _spoken(world: World, n: int) -> Iterator[tuple[Talk, Spoken, bytes]]:
         recordings = [part.data for part in parts if isinstance(part, Audio)]
         for piece, data in zip(pieces, recordings, strict=True):
             assert data is not None
-            yield talk, piece, data
+            if piece.text:
+                yield talk, piece, data
 
 
 def _caption(talk: Talk, scene: Scene) -> str:

@@ -1,8 +1,9 @@
 """The assistant's own hand: how it draws what is asked for, where the pictures that it is shown are of every style.
 
 Things are plain, upright, each kind always of the same shape and of few sizes, and their middles lie on the corners
-of a grid of eight by eight squares; which corners, and what lies behind, is left to chance. A codec with a code for
-each square then writes a thing in one way, wherever it stands, and a small model learns it.
+of a grid of eight by eight squares; which corners, and what lies behind, is left to chance, but one more thing stands
+where it has the most room. A codec with a code for each square then writes a thing in one way, wherever it stands, and
+a small model learns it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def in_own_hand(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def one_more(scene: Scene, colour: str, kind: str) -> Scene | None:
-    """The scene with one more thing, drawn as the assistant draws, where it has the most room; None without any."""
+    """The scene with one more thing, drawn as the assistant draws, where there is most room; None if there is none."""
     top = HORIZON if scene.weather is not None else 0.0
     others = [thing.box for thing in scene.things]
     for side in (_LARGE, _SMALL):  # as large as there is room for

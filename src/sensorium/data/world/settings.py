@@ -14,12 +14,12 @@ class WorldSpec(Config):
     """Which conversations of the generated world are held, and how large its pictures are.
 
     `kinds` are the talks by name, each with its share (a plain list shares alike); left out, all whose answers are
-    words. `languages` share alike. `size` is the side of the pictures in pixels. `voices` are those of the split,
-    or those kept for who judges speech, whatever the split; `speaker` is the one of them who says everything.
-    `notes` is the probability that what the user shows and says is gone over and written down before it is answered,
-    as a model does that takes note first (the drills of the eyes stay as they are). `casual` is the
-    probability that the user types in haste, without a capital or a stop. Another `seed` is another world of
-    the same sort: other conversations, within the same splits.
+    words. `languages` share alike, and some talks mix them. `size` is the side of the pictures in pixels. `voices` are
+    those of the split, or those kept for who judges speech, whatever the split; `speaker` is the one of them who says
+    everything. `notes` is the probability that what the user shows and says is gone over and written down before it is
+    answered, as a model does that takes note first (the drills of the eyes stay as they are). `casual` is the
+    probability that the user types in haste, without a capital or a stop. Another `seed` is another world of the same
+    sort: other conversations, within the same splits.
     """
 
     kinds: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)

@@ -12,7 +12,7 @@ from sensorium.data.records import Record
 from sensorium.data.world.render import render
 from sensorium.data.world.scene import Scene
 from sensorium.data.world.settings import WorldSpec
-from sensorium.data.world.speech import hush, speak, wav_bytes
+from sensorium.data.world.speech import background_noise, speak, wav_bytes
 from sensorium.data.world.splits import SPLITS, Split, check_split
 from sensorium.data.world.talk import VOICE, Language, Seen, Spoken, Talk, make_talk
 from sensorium.errors import ConfigError
@@ -44,7 +44,15 @@ class World:
         kind = kinds[int(np.searchsorted(shares, rng.random(), side="right"))]
         language = self.spec.languages[int(rng.integers(len(self.spec.languages)))]
         spec = self.spec
-        return make_talk(kind, rng, language=language, split=self.split, notes=spec.notes, casual=spec.casual)
+        return make_talk(
+            kind,
+            rng,
+            language=language,
+            split=self.split,
+            languages=spec.languages,
+            notes=spec.notes,
+            casual=spec.casual,
+        )
 
     def record(self, index: int, *, media: bool = True) -> Record:
         """The conversation of a number as messages; without `media` its words alone, which is quick."""
@@ -73,7 +81,7 @@ class World:
     def _speech(self, spoken: Spoken, rng: np.random.Generator) -> bytes:
         voice, take = int(rng.integers(2**31)), int(rng.integers(_TAKES))
         if not spoken.text:
-            return wav_bytes(hush(rng))
+            return wav_bytes(background_noise(rng))
         if spoken.own:
             return own_speech(spoken.text, spoken.language)
         if spoken.voice is not None:

@@ -14,7 +14,7 @@ from sensorium.data.world.espeak import synthesise
 from sensorium.data.world.voices import espeak_name, even_manner, manner_of, voice_of
 
 RATE = 16_000  # samples a second
-_FAINT = 0.003  # how loud noise is, at most, where nobody speaks
+_FAINT = 0.003  # the most RMS of noise where nobody speaks
 
 
 def speak(text: str, language: str, voice: int, *, split: str, take: int | None = 0) -> npt.NDArray[np.float32]:
@@ -41,7 +41,7 @@ def speak(text: str, language: str, voice: int, *, split: str, take: int | None 
     return sound
 
 
-def hush(rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def background_noise(rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """A recording in which nobody speaks: (samples,) of faint noise at `RATE`, half a second to three seconds."""
     samples = int(rng.uniform(0.5, 3.0) * RATE)
     return rng.standard_normal(samples, dtype=np.float32) * np.float32(rng.uniform(0.0, _FAINT))

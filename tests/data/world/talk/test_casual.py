@@ -37,6 +37,9 @@ def test_only_what_is_typed_changes_and_only_at_its_ends(kind, language):
 def test_questions_and_requests_begin_small_and_end_without_a_stop(kind):
     for _, hasty in both(kind, "en"):
         for turn in hasty.turns[::2]:
+            if not turn.text:  # a recording without words, of which nothing is said
+                assert hasty.facts["reason"] == "silent"
+                continue
             assert turn.text[-1] not in ENDS
             assert turn.text[0].islower() or turn.text.startswith("I ")
 

@@ -33,5 +33,5 @@ def test_refusals_say_why(language, split):
         scenes = [part.scene for part in talk.turns[0].parts if isinstance(part, Seen)]
         assert bool(scenes) == (reason == "absent")
     assert {reason for reason, said in answers.items() if len(said) == 1} >= {"outside", "no picture", "no recording"}
-    assert answers["silent"] == set(NOTHING_HEARD.values()) if language == "zh" else {NOTHING_HEARD["en"]}
+    assert answers["silent"] == {NOTHING_HEARD["en"], NOTHING_HEARD[language]}
     assert len(answers["absent"]) > 10

@@ -6,6 +6,7 @@ import pytest
 
 from sensorium.data.world.talk import LANGUAGES, Seen, Spoken, lexicon, make_talk
 from sensorium.data.world.talk.majority import Claims
+from sensorium.languages import is_chinese
 
 
 def drawn(kind, language, split="train", n=600):
@@ -68,3 +69,10 @@ def test_at_times_the_voice_speaks_another_language_than_is_written(language):
     for talk in drawn("fuse", language):
         foreign.update(part.language != language for part in talk.turns[0].parts if isinstance(part, Spoken))
     assert 0.03 < foreign[True] / foreign.total() < 0.2
+
+
+def test_where_one_language_is_spoken_nothing_is_foreign():
+    for index in range(200):
+        talk = make_talk("fuse", np.random.default_rng([8, index]), language="en", split="train", languages=("en",))
+        assert all(part.language == "en" for part in talk.turns[0].parts if isinstance(part, Spoken))
+        assert not is_chinese(talk.turns[0].text)

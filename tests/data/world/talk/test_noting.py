@@ -89,3 +89,19 @@ def test_where_it_matters_who_spoke_when_recordings_stay_where_they_are():
 @pytest.mark.parametrize("kind", DRILLS)
 def test_what_is_a_look_itself_stays(kind):
     assert all(plain == noted for plain, noted in both(kind, "en"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_of_silence_it_is_noted_that_nothing_is_heard(language):
+    silent = [pair for pair in both("refuse", language, n=120) if pair[0].facts["reason"] == "silent"]
+    assert len(silent) > 10
+    for plain, noted in silent:
+        asked = plain.turns[0].text
+        heard = NOTHING_HEARD[language if asked else "en"]
+        note, last = noted.turns[:2], noted.turns[2:]
+        assert [part for part in note[0].parts if isinstance(part, Spoken)] == [
+            part for part in plain.turns[0].parts if isinstance(part, Spoken)
+        ]
+        assert note[1].text == heard
+        assert [turn.text for turn in last] == [asked or heard, plain.answer]
+        assert plain.answer == heard

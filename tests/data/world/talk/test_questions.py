@@ -92,21 +92,37 @@ def test_relations_hold_by_the_centres(seed):
     x, y = (cup[0] - key[0], cup[1] - key[1]) if first == "cup" else (key[0] - cup[0], key[1] - cup[1])
     truth = {"left of": x < 0, "right of": x > 0, "above": y < 0, "below": y > 0}
     (relation,) = (name for name in truth if name in words)
-    fact, _, answer = question.answer.partition(": ")
+    fact, _, answer = question.answer.partition(", so ")
     assert answer == ("yes" if truth[relation] else "no")
     assert fact.index(first) < fact.index({"cup": "key", "key": "cup"}[first])
-    assert truth.pop(next(name for name in truth if name in fact))
-    assert (relation in fact) == (answer == "yes")
+    (stated,) = (name for name in truth if name in fact)
+    assert truth[stated]
+    assert (stated == relation) == (answer == "yes")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_relations_are_said_in_chinese(seed):
+    question = ask("relation", seed, "zh")
+    if question is None:
+        return
+    fact, _, answer = question.answer.partition("，所以")
+    stated, asked = (next(word for word in "左右上下" if word in text) for text in (fact, question.text))
+    x, y = (SCENE.things[2].centre[axis] - SCENE.things[3].centre[axis] for axis in (0, 1))
+    if fact.index("杯子") > fact.index("钥匙"):
+        x, y = -x, -y
+    assert {"左": x < 0, "右": x > 0, "上": y < 0, "下": y > 0}[stated]
+    assert (stated == asked) == (answer == "是的")
+    assert answer in ("是的", "不是")
 
 
 def test_who_has_more_is_said_after_how_many_there_are():
     assert answers("more") == {
-        *("two apples, one cup: yes", "two apples, one key: yes"),
-        *("one cup, two apples: no", "one key, two apples: no"),
+        *("two apples, one cup, so yes", "two apples, one key, so yes"),
+        *("one cup, two apples, so no", "one key, two apples, so no"),
     }
     assert answers("more", "zh") == {
-        *("两个苹果，一个杯子：是的", "两个苹果，一把钥匙：是的"),
-        *("一个杯子，两个苹果：不是", "一把钥匙，两个苹果：不是"),
+        *("两个苹果，一个杯子，所以是的", "两个苹果，一把钥匙，所以是的"),
+        *("一个杯子，两个苹果，所以不是", "一把钥匙，两个苹果，所以不是"),
     }
 
 
@@ -132,9 +148,9 @@ def test_answers_of_two_kinds_are_balanced(split):
     tally = Counter()
     for index in range(1500):
         talk = make_talk("vqa", np.random.default_rng([1, index]), language="en", split=split)
-        tally[talk.facts["question"], talk.answer.rpartition(": ")[2]] += 1
+        tally[talk.facts["question"], talk.answer.rpartition("so ")[2]] += 1
         assert talk.facts["answer"] == talk.answer
-        assert len(talk.answer.split()) <= 11
+        assert len(talk.answer.split()) <= 12
     for sort in ("exist", "relation", "more"):
         assert 0.35 < tally[sort, "yes"] / (tally[sort, "yes"] + tally[sort, "no"]) < 0.65
     for place in PLACES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sensorium.config import nearest
@@ -80,7 +82,14 @@ WRITTEN = tuple(kind for kind in KINDS if not kind.startswith("fuse_") and kind 
 
 
 def make_talk(
-    kind: str, rng: np.random.Generator, *, language: str, split: str, notes: float = 0.0, casual: float = 0.0
+    kind: str,
+    rng: np.random.Generator,
+    *,
+    language: str,
+    split: str,
+    languages: Sequence[Language] = LANGUAGES,
+    notes: float = 0.0,
+    casual: float = 0.0,
 ) -> Talk:
     """A conversation of a kind, drawn from the generator.
 
@@ -89,6 +98,7 @@ def make_talk(
         rng: the only source of chance.
         language: "en" or "zh".
         split: "train" or "validation": what is held out from training never appears there, in any kind or language.
+        languages: those that a talk may mix.
         notes: probability that what the user shows and says is gone over and written down before it is answered.
         casual: probability that the user types in haste.
 
@@ -97,7 +107,7 @@ def make_talk(
     """
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of talk {kind!r}{nearest(kind, KINDS)}")
-    setting = Setting(rng, language, split)
+    setting = Setting(rng, language, split, languages)
     talk = KINDS[kind](setting)
     if setting.chance(casual):
         talk = typed_in_haste(talk)

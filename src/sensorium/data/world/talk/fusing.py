@@ -184,14 +184,14 @@ def fuse(
         return speaker.say(CLAIM, value=name(value, speaker.language))
 
     picture = Seen(draw(setting, claims.seen)) if claims.seen else None
-    speaker = setting.abroad() if setting.chance(foreign) else setting
+    speaker = setting.in_other_language() if setting.chance(foreign) else setting
     spoken = speaker.speak(words(speaker, claims.heard)) if claims.heard else None
     claimed = [words(setting, claims.read)] if claims.read else []
     typed = ("" if language == "zh" else " ").join([*claimed, setting.say(question)])
     if claims.majority is None:
         answer = claims.doubt(names, language)
     else:
-        answer = claims.differing(names[claims.majority], names, language)
+        answer = claims.concluded(names[claims.majority], names, language)
     facts = {"attribute": attribute, "truth": claims.majority, "case": claims.case, "answer": answer}
     facts |= {"seen": claims.seen, "heard": claims.heard, "read": claims.read}
     return setting.talk(kind, setting.arranged(picture, spoken, typed), answer, facts)

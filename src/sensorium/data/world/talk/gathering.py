@@ -14,7 +14,7 @@ from sensorium.data.world.talk.refusals import refuse
 from sensorium.data.world.talk.school import arithmetic, instruct
 from sensorium.data.world.talk.setting import Maker, Setting, sentence_side
 from sensorium.data.world.talk.telling import translate
-from sensorium.data.world.talk.types import LANGUAGES, Language, Talk
+from sensorium.data.world.talk.types import Language, Talk
 
 # What is said, and what is answered: any of one with any of the other.
 _SMALL_TALK: Mapping[Language, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
@@ -95,8 +95,6 @@ def several(setting: Setting) -> Talk:
         tuple(_GATHERED), [share for _, share in _GATHERED.values()], k=2 + setting.dice.randrange(2)
     )
     mixed = setting.chance(0.25)
-    settings = [
-        Setting(setting.rng, setting.pick(LANGUAGES) if mixed else setting.language, setting.split) for _ in kinds
-    ]
+    settings = [setting.in_other_language() if mixed and setting.chance(0.5) else setting for _ in kinds]
     talks = [_GATHERED[kind][0](own) for kind, own in zip(kinds, settings, strict=True)]
     return Talk("several", setting.language, tuple(turn for talk in talks for turn in talk.turns), {"kinds": kinds})

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.setting import Setting
 from sensorium.data.world.talk.types import Language
 
@@ -13,7 +14,7 @@ _VERBS = {
     "en": {"seen": "see", "heard": "hear", "read": "read"},
     "zh": {"seen": "看到", "heard": "听到", "read": "读到"},
 }
-_SO: dict[Language, str] = {"en": ": ", "zh": "："}
+_COLON: dict[Language, str] = {"en": ": ", "zh": "："}
 _SENSES = ("seen", "heard", "read")
 
 
@@ -46,22 +47,25 @@ class Claims:
             return "contradict"
         return "agree" if len(self.present) == 3 else "miss"
 
-    def differing(self, conclusion: str, names: Mapping[str, str], language: Language) -> str:
+    def concluded(self, conclusion: str, names: Mapping[str, str], language: Language) -> str:
         """A conclusion behind who says what, by the names of the values, where that differs; else as it is."""
         if self.case != "contradict":
             return conclusion
-        return self.doubt(names, language)[:-1] + _SO[language] + conclusion
+        return self._claimed(names, language) + _COLON[language] + conclusion
 
     def doubt(self, names: Mapping[str, str], language: Language) -> str:
         """What to say without a majority: "I see ..., but I hear ...", by the names of the values."""
+        return lexicon.sentence(self._claimed(names, language), language)
+
+    def _claimed(self, names: Mapping[str, str], language: Language) -> str:
         said = [(_VERBS[language][sense], names[value]) for sense, value in self.present.items()]
         if language == "zh":
             clauses = [f"{verb}{name}" for verb, name in said]
-            return f"我{clauses[0]}，但{clauses[1]}。" if len(said) == 2 else f"我{'，'.join(clauses)}。"
+            return f"我{clauses[0]}，但{clauses[1]}" if len(said) == 2 else f"我{'，'.join(clauses)}"
         clauses = [f"{verb} {name}" for verb, name in said]
         if len(said) == 2:
-            return f"I {clauses[0]}, but I {clauses[1]}."
-        return f"I {clauses[0]}, {clauses[1]} and {clauses[2]}."
+            return f"I {clauses[0]}, but I {clauses[1]}"
+        return f"I {clauses[0]}, {clauses[1]} and {clauses[2]}"
 
 
 def claims_for(

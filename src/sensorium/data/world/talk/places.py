@@ -1,7 +1,7 @@
-"""Where things are, in location tokens: a box `key one<loc03><loc10><loc20><loc31>`, a point `key one<loc12><loc30>`.
+"""Where things are, in location tokens: a box `key 1<loc03><loc10><loc20><loc31>`, or a point `key 1<loc12><loc30>`.
 
 A token names one of 64 bins of the picture's width or height. Several boxes stand from left to right, the sky's last;
-those of one kind are numbered in `detect`, as they are in a `survey`, so that each name is found there but once.
+where they are asked for, those of one kind are numbered, as they mostly are in a `survey`: each has a name of its own.
 
 `ground` names all that a picture shows, more fully than `detect`: things with their colours, each handwritten digit,
 and the sky as a whole: `red apple<loc03><loc10><loc20><loc31>; rainy night<loc00><loc00><loc63><loc63>`.
@@ -27,10 +27,11 @@ from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.questions import absent_pair, single_things
 from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown
 from sensorium.data.world.talk.types import LANGUAGES, Language, Talk
-from sensorium.data.world.talk.words import NOUNS, NUMBERS_EN
+from sensorium.data.world.talk.words import NOUNS
 
 BINS = 64
 _MOST = 5  # boxes in an answer
+_MOST_OF_A_KIND = 20  # that are read by their numbers
 _NONE = {"en": "none", "zh": "没有"}
 
 DETECT = Phrases(
@@ -153,7 +154,7 @@ def location(value: float) -> str:
 
 
 def boxes_phrase(things: Sequence[Thing], language: Language) -> str:
-    """The boxes from left to right, each with its kind and the how manieth of it, or the word for none."""
+    """The boxes from left to right, each with its kind and its number among it, or the word for none."""
     counts: Counter[str] = Counter()
     boxes = []
     for thing in _from_the_left(things):
@@ -172,8 +173,8 @@ def _boxed(name: str, box: Sequence[float]) -> str:
 
 
 def _numbered(kind: str, count: int, language: Language) -> str:
-    """A kind and the how manieth of it this is: "apple two", "苹果两个"."""
-    return _SPACE[language].join((lexicon.noun(kind, language), lexicon.amount(count, language, kind)))
+    """One of several of a kind: "apple 2", "苹果2"."""
+    return lexicon.noun(kind, language) + _SPACE[language] + str(count)
 
 
 def sketch(scene: Scene, language: Language) -> str:
@@ -233,7 +234,7 @@ _KINDS = {name: kind for kind, names in NOUNS.items() for name in names[:3]} | {
     _numbered(kind, count, language): kind
     for kind in NOUNS
     for language in LANGUAGES
-    for count in range(1, len(NUMBERS_EN))
+    for count in range(1, _MOST_OF_A_KIND + 1)
 }
 
 

@@ -1,7 +1,7 @@
-"""Questions about a picture with answers of a word or two.
+"""Questions about a picture with short answers.
 
-Where two things are compared the answer says how it is before it says yes or no, "the cat is right of the dog: no":
-who writes from left to right then decides one thing at a time.
+Those of `relation` and `more` say how it is before they say yes or no, "the cat is right of the dog, so no": who writes
+from left to right then decides one thing at a time. All others are a word or two.
 
 Facts: `question` (the sort), `answer`. A question is only asked of a scene that answers it beyond doubt: "the apple"
 is the only one, "left of" is left by a margin, "where" is not on the border of two places.
@@ -31,9 +31,9 @@ _RELATIONS = {  # axis of the centre, sign, words
     "below": (1, 1, {"en": "below", "zh": "下面"}),
 }
 _YES_NO = {"en": ("no", "yes"), "zh": ("不是", "是的")}
-_STANDS = {"en": "the {one} is {relation} the {other}: {answer}", "zh": "{one}在{other}的{relation}：{answer}"}
+_STANDS = {"en": "the {one} is {relation} the {other}, so {answer}", "zh": "{one}在{other}的{relation}，所以{answer}"}
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
-_WEIGHED = {"en": "{one}, {other}: {answer}", "zh": "{one}，{other}：{answer}"}
+_WEIGHED = {"en": "{one}, {other}, so {answer}", "zh": "{one}，{other}，所以{answer}"}
 _HAVE = {"en": ("no", "yes"), "zh": ("没有", "有")}
 
 

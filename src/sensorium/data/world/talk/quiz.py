@@ -3,7 +3,7 @@
 `shapes` are those that no colour answers or is named in: their pictures may be bleached in training, so that a kind is
 known by its shape in a colour that it was never seen in.
 
-In `verify` most of what is asked is answered by yes or no: single words among hundreds, which a model learns last.
+In `verify` most of what is asked comes down to yes or no: single words among hundreds, which a model learns last.
 
 Facts: `answers` (a list of [sort, answer], in order).
 """
@@ -61,7 +61,7 @@ def shapes(setting: Setting) -> Talk:
 
 
 def verify(setting: Setting) -> Talk:
-    """A picture, and up to sixteen short questions about it, most of them to be answered by yes or no."""
+    """A picture, and up to sixteen short questions about it, most of which come down to yes or no."""
     sort = setting.pick(("relation", "relation", "beside", "more", "more", "exist", "where"))
     scene = ASKED[sort][0](setting)
     asked = []

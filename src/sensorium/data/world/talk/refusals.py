@@ -13,7 +13,8 @@ from sensorium.data.world.talk.captions import CAPTION
 from sensorium.data.world.talk.hearing import DICTATION, NOTHING_HEARD
 from sensorium.data.world.talk.questions import absent_pair
 from sensorium.data.world.talk.setting import Phrases, Setting
-from sensorium.data.world.talk.types import LANGUAGES, Piece, Seen, Talk
+from sensorium.data.world.talk.types import Piece, Seen, Talk
+from sensorium.languages import language_of
 
 OUTSIDE = Phrases(
     en=(
@@ -108,8 +109,9 @@ def refuse(setting: Setting) -> Talk:
         text, answer = ask_of_absent(setting, scene)
         pieces = setting.arranged(Seen(scene), text)
     elif reason == "silent":
-        pieces = setting.arranged(setting.speak(""), setting.say(DICTATION) if setting.chance(0.5) else None)
-        answer = NOTHING_HEARD[setting.language if len(pieces) > 1 else LANGUAGES[0]]  # where no word tells which
+        text = setting.say(DICTATION) if setting.chance(0.5) else ""
+        pieces = setting.arranged(setting.speak(""), text)
+        answer = NOTHING_HEARD[language_of(text)]
     else:
         pieces = (setting.say({"outside": OUTSIDE, "no picture": CAPTION, "no recording": DICTATION}[reason]),)
     return setting.talk("refuse", pieces, answer, {"reason": reason, "answer": answer})

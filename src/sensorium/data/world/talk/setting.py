@@ -72,21 +72,25 @@ class Setting:
         rng: what scenes are drawn from; the dice for everything else are seeded from it.
         language: "en" or "zh".
         split: "train" or "validation".
+        languages: those that may be mixed with it.
 
     Raises:
         ConfigError: an unknown language or split.
     """
 
-    def __init__(self, rng: np.random.Generator, language: str, split: str) -> None:
+    def __init__(
+        self, rng: np.random.Generator, language: str, split: str, languages: Sequence[Language] = LANGUAGES
+    ) -> None:
+        self.languages = languages
         self.language: Language = check_language(language)
         self.split: Split = check_split(split)
         self.rng = rng
         self.dice = random.Random(int(rng.integers(2**63)))
 
-    def abroad(self) -> Setting:
-        """The same chance and split, in the other language."""
-        (other,) = (language for language in LANGUAGES if language != self.language)
-        return Setting(self.rng, other, self.split)
+    def in_other_language(self) -> Setting:
+        """Of the same split, in another language that may be spoken; in the same where there is but one."""
+        others = [language for language in self.languages if language != self.language]
+        return Setting(self.rng, self.pick(others), self.split, self.languages) if others else self
 
     def pick(self, choices: Sequence[T]) -> T:
         """One of the choices."""

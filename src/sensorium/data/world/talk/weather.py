@@ -12,15 +12,14 @@ ask instead, which claims nothing. With p, v, t the weathers claimed and - for n
 | p | - | p | "Yes, it is ..." | confirm | p |
 | - | v | v | "Yes, it is ..." | confirm | v |
 | p | p | p | "Yes, it is ..." | confirm | p |
-| p | v | p | "No, it is ..." | correct | p |
-| p | p | t | "No, it is ..." | correct | p |
-| p | v | v | "Yes, it is ..." | confirm | v (both remarks are right, the sky is not) |
+| p | v | p | "I see ..., hear ... and read ...: no, it is ..." | correct | p |
+| p | p | t | "I see ..., hear ... and read ...: no, it is ..." | correct | p |
+| p | v | v | "I see ..., hear ... and read ...: yes, it is ..." | confirm | v (the remarks are right) |
 | p | v | - | "I see ..., but I hear ..." | doubt | null |
 | p | - | t | "I see ..., but I read ..." | doubt | null |
 | - | v | t | "I hear ..., but I read ..." | doubt | null |
 | p | v | t | "I see ..., hear ... and read ..." | doubt | null |
 
-Where two are against one, who says what stands before the answer: "I see rain, hear snow and read rain: no, it is ...".
 The time of day is known when the picture is there and right. An answer names the weather and the time where known, and
 gives advice: for a clear sky when it is asked for, otherwise always.
 
@@ -123,7 +122,7 @@ def reply(claims: Claims, time: str | None, language: Language, *, stance: str, 
     words = _STANCES[language].get(stance, "") + statement
     if advice and claims.majority == "sunny":
         words += _CLEAR_ADVICE[language]
-    return lexicon.sentence(claims.differing(words, names, language), language)
+    return lexicon.sentence(claims.concluded(words, names, language), language)
 
 
 def _stance(claims: Claims) -> str:
