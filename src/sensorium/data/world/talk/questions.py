@@ -1,7 +1,8 @@
 """Questions about a picture with short answers.
 
-Those of `relation` and `more` say how it is before they say yes or no, "the cat is right of the dog, so no": who writes
-from left to right then decides one thing at a time. All others are a word or two.
+Those of `relation` and `more` say how it is before they say yes or no: who writes from left to right then decides one
+thing at a time. "Is the cat left of the dog?" has the answer "the dog is left of the cat, so no": to find out which of
+two is left takes but a look at both. All others are a word or two.
 
 Facts: `question` (the sort), `answer`. A question is only asked of a scene that answers it beyond doubt: "the apple"
 is the only one, "left of" is left by a margin, "where" is not on the border of two places.
@@ -31,8 +32,7 @@ _RELATIONS = {  # axis of the centre, sign, words
     "below": (1, 1, {"en": "below", "zh": "下面"}),
 }
 _YES_NO = {"en": ("no", "yes"), "zh": ("不是", "是的")}
-_STANDS = {"en": "the {one} is {relation} the {other}, so {answer}", "zh": "{one}在{other}的{relation}，所以{answer}"}
-_OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+_STANDS = {"en": "the {0} is {1} the {2}, so {3}", "zh": "{0}在{2}的{1}，所以{3}"}
 _WEIGHED = {"en": "{one}, {other}, so {answer}", "zh": "{one}，{other}，所以{answer}"}
 _HAVE = {"en": ("no", "yes"), "zh": ("没有", "有")}
 
@@ -162,10 +162,10 @@ def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
     if abs(offset) < _MARGIN:
         return None
     language = setting.language
-    names = {"one": _name(setting, one), "other": _name(setting, other)}
-    text = setting.say(said.RELATION, **names, relation=words[language])
-    _, _, true = _RELATIONS[relation if offset > 0 else _OPPOSITE[relation]]
-    answer = _STANDS[language].format(**names, relation=true[language], answer=_YES_NO[language][offset > 0])
+    names = [_name(setting, one), _name(setting, other)]
+    text = setting.say(said.RELATION, one=names[0], other=names[1], relation=words[language])
+    first, second = names if offset > 0 else names[::-1]
+    answer = _STANDS[language].format(first, words[language], second, _YES_NO[language][offset > 0])
     return Question("relation", text, answer)
 
 
