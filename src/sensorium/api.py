@@ -33,6 +33,7 @@ from sensorium.inference.engine import Engine, Prompt
 from sensorium.inference.generators import AutoregressiveGenerator, GANGenerator, Generator, GeneratorKind
 from sensorium.inference.grammar import Making, ReplyKind, script_of
 from sensorium.inference.noting import NoteTaker
+from sensorium.languages import run_on
 from sensorium.messages import Audio, AudioDelta, Delta, Image, Message, Part, Text
 from sensorium.processing.codes import Shown, wav_bytes
 from sensorium.processing.media import Feature, media_of
@@ -276,7 +277,7 @@ class Model:
         return self._engine.stream(prompt, settings, cancel=cancel, making=making, wordless=without)
 
     def transcribe(self, audio: Media, **sampling: Any) -> str:
-        """The words of a recording, in the language that is spoken.
+        """The words of a recording, in the language that is spoken; a long one stretch by stretch (`listen_seconds`).
 
         Args:
             audio: a path, the bytes of a file, or an `Audio`.
@@ -285,9 +286,10 @@ class Model:
         Raises:
             RequestError, DataError: as `chat`.
         """
-        message = self.chat(WRITE_DOWN, audio=audio, reply="text", **sampling | {"n": 1})
-        assert isinstance(message, Message)
-        return message.text
+        heard = self._note_taker.pieces(media_parts(Audio, audio), self._sampling(sampling))
+        talks = ([Message.user((piece, Text(WRITE_DOWN)))] for piece in heard)
+        written = [self.chat(talk, reply="text", **sampling | {"n": 1}) for talk in talks]
+        return run_on(message.text for message in written if isinstance(message, Message))
 
     @property
     def voices(self) -> tuple[str, ...]:

@@ -385,3 +385,27 @@ def test_notes_are_taken_as_the_world_teaches_them(maker: Model, monkeypatch: py
             assert ours.role == theirs.role
             request = ours.text in (*REQUESTS, *LISTEN)
             assert ours.parts[: 1 if request else None] == theirs.parts[: 1 if request else None]
+
+
+def test_a_long_recording_is_written_down_in_stretches(maker: Model, notes: list[Message]) -> None:
+    recording = tone(2.0)
+    sampling = SAMPLING.model_copy(update={"listen_seconds": 0.8})
+    talk = NoteTaker(maker.engine, maker.processor).noted([Message.user((recording,))], sampling)
+    heard = " ".join(f"a mat {number}" for number in range(1, len(notes) + 1))
+    assert len(notes) >= 3
+    assert all(message.text == "Listen." and message.parts[0] != recording for message in notes)
+    assert talk == [
+        Message.user((recording, Text("Listen."))),
+        Message.assistant(heard),
+        Message.user(heard),
+    ]
+
+
+def test_to_transcribe_is_to_write_down_each_stretch(maker: Model, prompts: list[list[int]]) -> None:
+    maker.transcribe(tone(2.0), listen_seconds=0.8, **SHORT)
+    assert len(prompts) >= 3
+    whole = prompt(maker, [Message.user((tone(2.0), Text(WRITE_DOWN)))])
+    assert all(len(each) < len(whole) for each in prompts)
+    prompts.clear()
+    maker.transcribe(tone(2.0), **SHORT)
+    assert prompts == [whole]

@@ -29,7 +29,8 @@ class SamplingConfig(Config):
 
     With `look_first` and `listen_first` a model takes note before it answers: it meets one of these requests (one in
     each of its languages) for each picture that the user shows, and for what the user says, so that what is where, and
-    what was said, is settled before it is talked about. See `noting.NoteTaker`.
+    what was said, is settled before it is talked about. See `noting.NoteTaker`. Recordings longer than `listen_seconds`
+    are written down in stretches, cut where they are quietest (0: in one piece).
     """
 
     max_tokens: Positive | None = None
@@ -49,6 +50,7 @@ class SamplingConfig(Config):
     image_look: tuple[str, ...] = Field(default=(), max_length=8)
     look_first: tuple[str, ...] = Field(default=(), max_length=8)
     listen_first: tuple[str, ...] = Field(default=(), max_length=8)
+    listen_seconds: float = Field(default=0.0, ge=0.0, le=3600.0)
     speech_temperature: float = Field(default=0.7, ge=0.0, le=100.0)
     speech_top_p: float = Field(default=0.9, gt=0.0, le=1.0)
     speech_guidance: float = Field(default=0.0, ge=0.0, le=100.0)

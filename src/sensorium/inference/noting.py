@@ -11,9 +11,10 @@ from contextlib import suppress
 from sensorium.config import SamplingConfig
 from sensorium.errors import RequestError
 from sensorium.inference.engine import Engine
-from sensorium.languages import is_chinese
+from sensorium.languages import is_chinese, run_on
 from sensorium.messages import Audio, Delta, Done, Image, Message, Part, Text, TextDelta
 from sensorium.nn.media import Media
+from sensorium.processing.pauses import stretches
 from sensorium.processing.processor import Processor
 
 _LONGEST = 224  # tokens of a note; nine things take up to 158 in the words of the seedling, twenty seconds some 80
@@ -76,11 +77,12 @@ class NoteTaker:
         parts: list[Image | Audio] = [*_heard(message, sampling), *_seen(message, sampling)]
         for part in parts:
             requests = sampling.listen_first if isinstance(part, Audio) else sampling.look_first
-            asked = Message.user((part, Text(_in_the_language_of(words, requests))))
-            note = self._note(asked, cancel)
-            if not note:
+            request = Text(_in_the_language_of(words, requests))
+            notes = [self._note(Message.user((piece, request)), cancel) for piece in self.pieces([part], sampling)]
+            if not all(notes):
                 continue
-            found += [asked, Message.assistant(note)]
+            note = run_on(notes)
+            found += [Message.user((part, request)), Message.assistant(note)]
             noted.append(part)
             if isinstance(part, Audio):
                 words = words or note
@@ -90,6 +92,23 @@ class NoteTaker:
         if words and not message.text.strip():
             left.append(Text(words))
         return [*found, Message.user(left)]
+
+    def pieces(self, parts: Sequence[Part], sampling: SamplingConfig) -> list[Part]:
+        """What is written down at a time: parts as they are, but a long recording stretch by stretch.
+
+        Raises:
+            DataError: a recording cannot be read.
+        """
+        config = self._processor.config
+        if config is None or config.speech is None:
+            return list(parts)
+        pieces: list[Part] = []
+        for part in parts:
+            if isinstance(part, Audio):
+                pieces += stretches(part, config.speech.audio, sampling.listen_seconds)
+            else:
+                pieces.append(part)
+        return pieces
 
     def _note(self, asked: Message, cancel: threading.Event | None) -> str:
         """What the model finds in a picture or recording; nothing where it comes to no end, or has no room for it."""
