@@ -30,7 +30,7 @@ class SamplingConfig(Config):
     With `look_first` and `listen_first` a model takes note before it answers: it meets one of these requests (one in
     each of its languages) for each picture that the user shows, and for what the user says, so that what is where, and
     what was said, is settled before it is talked about. See `noting.NoteTaker`. Recordings longer than `listen_seconds`
-    are written down in stretches, cut where they are quietest (0: in one piece).
+    are cut in their pauses, and written down stretch by stretch (0: in one piece).
     """
 
     max_tokens: Positive | None = None
