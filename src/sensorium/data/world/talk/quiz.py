@@ -22,7 +22,7 @@ from sensorium.data.world.talk.types import Talk, Turn
 
 _MOST = 10  # questions about a picture
 _MOST_TO_VERIFY = 16
-_VERIFIED = {"relation": 6, "exist": 4, "more": 3, "where": 2, "count": 1}  # sort: how often it is asked at most
+_VERIFIED = {"relation": 10, "more": 4, "exist": 3, "where": 2, "count": 1}  # sort: how often it is asked at most
 _BOXES = 5  # boxes in an answer
 
 
@@ -62,7 +62,7 @@ def shapes(setting: Setting) -> Talk:
 
 def verify(setting: Setting) -> Talk:
     """A picture, and up to sixteen short questions about it, most of which come down to yes or no."""
-    sort = setting.pick(("relation", "relation", "beside", "more", "more", "exist", "where"))
+    sort = setting.pick(("relation", "relation", "relation", "beside", "more", "more", "exist", "where"))
     scene = ASKED[sort][0](setting)
     asked = []
     for name, times in _VERIFIED.items():
