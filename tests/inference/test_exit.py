@@ -46,7 +46,10 @@ import sensorium
 from sensorium.inference.compiled import CompiledStep
 from sensorium.hub.folder import load_pretrained
 
-atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))  # what is registered first comes last
+def left():  # but for tqdm's own watchman, which torch calls up where compiling takes long
+    return [thread.name for thread in threading.enumerate() if thread.name != "tqdm_monitor"]
+
+atexit.register(lambda: print(left()))  # what is registered first comes last
 
 def descendants(pid):
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
