@@ -163,3 +163,9 @@ def test_the_nearest_name_is_offered_or_all_of_them() -> None:
 
 def test_errors_tell_scripts_whose_fault_it_was() -> None:
     assert (SensoriumError.exit_code, ConfigError.exit_code, TrainingError.exit_code) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.99, -1, float("nan"), "foo"])
+def test_what_is_listened_to_at_a_time_holds_words(seconds: object) -> None:
+    assert refused(SamplingConfig, {"listen_seconds": seconds}).startswith("listen_seconds = ")
+    assert SamplingConfig(listen_seconds=0).listen_seconds == 0

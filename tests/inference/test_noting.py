@@ -388,8 +388,8 @@ def test_notes_are_taken_as_the_world_teaches_them(maker: Model, monkeypatch: py
 
 
 def test_a_long_recording_is_written_down_in_stretches(maker: Model, notes: list[Message]) -> None:
-    recording = tone(2.0)
-    sampling = SAMPLING.model_copy(update={"listen_seconds": 0.8})
+    recording = tone(3.5)
+    sampling = SAMPLING.model_copy(update={"listen_seconds": 1.0})
     talk = NoteTaker(maker.engine, maker.processor).noted([Message.user((recording,))], sampling)
     heard = " ".join(f"a mat {number}" for number in range(1, len(notes) + 1))
     assert len(notes) >= 3
@@ -402,10 +402,10 @@ def test_a_long_recording_is_written_down_in_stretches(maker: Model, notes: list
 
 
 def test_to_transcribe_is_to_write_down_each_stretch(maker: Model, prompts: list[list[int]]) -> None:
-    maker.transcribe(tone(2.0), listen_seconds=0.8, **SHORT)
+    maker.transcribe(tone(3.5), listen_seconds=1.0, **SHORT)
     assert len(prompts) >= 3
-    whole = prompt(maker, [Message.user((tone(2.0), Text(WRITE_DOWN)))])
+    whole = prompt(maker, [Message.user((tone(3.5), Text(WRITE_DOWN)))])
     assert all(len(each) < len(whole) for each in prompts)
     prompts.clear()
-    maker.transcribe(tone(2.0), **SHORT)
+    maker.transcribe(tone(3.5), **SHORT)
     assert prompts == [whole]

@@ -65,12 +65,24 @@ def test_none_is_longer_than_asked_for(seconds: float) -> None:
     assert sum(map(len, heard)) == 9 * RATE + 123
 
 
-def test_silent_stretches_are_left_out_unless_all_is_silent() -> None:
+def test_silent_stretches_are_left_out() -> None:
     silence = np.zeros(8 * RATE)
     sounds = stretches(recording(np.concatenate([spoken(2.0), silence, spoken(2.0)])), CONFIG, 4.0)
     assert len(sounds) == 2
-    nothing = recording(silence)
-    assert stretches(nothing, CONFIG, 4.0) == [nothing]
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 60.0])
+@pytest.mark.parametrize("loudness", [0.0, 2**-15, 0.001])
+def test_of_silence_a_second_is_as_good_as_all(seconds: float, loudness: float) -> None:
+    noise = loudness * np.random.default_rng(2).uniform(-1, 1, int(seconds * RATE))
+    (piece,) = stretches(recording(noise), CONFIG, 4.0)
+    assert len(load_audio(piece, CONFIG)) == min(seconds, 1.0) * RATE
+
+
+@pytest.mark.parametrize("loudness", [0.005, 1.0])
+def test_what_is_soft_is_no_silence(loudness: float) -> None:
+    part = recording(loudness * spoken(3.0))
+    assert stretches(part, CONFIG, 4.0) == [part]
 
 
 def test_what_is_no_recording_is_an_error() -> None:

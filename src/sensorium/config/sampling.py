@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sensorium.config.base import Config, Positive, Probability
 
@@ -30,7 +30,7 @@ class SamplingConfig(Config):
     With `look_first` and `listen_first` a model takes note before it answers: it meets one of these requests (one in
     each of its languages) for each picture that the user shows, and for what the user says, so that what is where, and
     what was said, is settled before it is talked about. See `noting.NoteTaker`. Recordings longer than `listen_seconds`
-    are cut in their pauses, and written down stretch by stretch (0: in one piece).
+    are cut in their pauses, and written down stretch by stretch (at least a second; 0: in one piece).
     """
 
     max_tokens: Positive | None = None
@@ -60,6 +60,13 @@ class SamplingConfig(Config):
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     n: int = Field(default=1, ge=1, le=128)
     logprobs: int | None = Field(default=None, ge=0, le=20)
+
+    @field_validator("listen_seconds")
+    @classmethod
+    def _words_fit(cls, value: float) -> float:
+        if 0 < value < 1:
+            raise ValueError("give at least 1, or 0 for recordings in one piece")
+        return value
 
     @property
     def leans_on_words(self) -> bool:

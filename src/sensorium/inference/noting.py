@@ -78,11 +78,12 @@ class NoteTaker:
         for part in parts:
             requests = sampling.listen_first if isinstance(part, Audio) else sampling.look_first
             request = Text(_in_the_language_of(words, requests))
-            notes = [self._note(Message.user((piece, request)), cancel) for piece in self.pieces([part], sampling)]
+            pieces = self.pieces([part], sampling)
+            notes = [self._note(Message.user((piece, request)), cancel) for piece in pieces]
             if not all(notes):
                 continue
             note = run_on(notes)
-            found += [Message.user((part, request)), Message.assistant(note)]
+            found += [Message.user((pieces[0] if len(pieces) == 1 else part, request)), Message.assistant(note)]
             noted.append(part)
             if isinstance(part, Audio):
                 words = words or note

@@ -9,20 +9,21 @@ import numpy.typing as npt
 
 from sensorium.config import AudioConfig
 from sensorium.messages import Audio
-from sensorium.processing.audio import load_audio
+from sensorium.processing.audio import Samples, load_audio
 from sensorium.processing.codes import pcm16, wav_bytes
 
 _FRAMES = 50  # a second, whose loudness is compared
 _PAUSE = 13  # frames: longer than within a word, or between two
 _BREATH = 9  # frames over which loudness is averaged where there is no pause
+_NOTHING = 0.002  # of full scale, -54 dB: no microphone is so far from who speaks
 _SILENT = 0.03  # of the loudest frame's amplitude
 
 
 def stretches(part: Audio, config: AudioConfig, seconds: float) -> list[Audio]:
     """A recording of more than `seconds` cut in its pauses, and where it is quietest so that none lasts longer.
 
-    Stretches without sound are left out. A recording that is short enough stays as it is, as all do where `seconds` is
-    0.
+    Stretches without sound are left out; of a recording without any its first second is as good as all. One that is
+    short enough stays as it is, as all do where `seconds` is 0.
 
     Raises:
         DataError: as `load_audio`.
@@ -30,6 +31,8 @@ def stretches(part: Audio, config: AudioConfig, seconds: float) -> list[Audio]:
     if not seconds:
         return [part]
     samples = load_audio(part, config)
+    if np.abs(samples).max() < _NOTHING:
+        return [_part(samples[: config.sample_rate], config)]
     if len(samples) <= seconds * config.sample_rate:
         return [part]
     hop = max(config.sample_rate // _FRAMES, 1)
@@ -43,7 +46,11 @@ def stretches(part: Audio, config: AudioConfig, seconds: float) -> list[Audio]:
         for start, end in pairwise(_cuts(loudness, first, last, longest))
         if sounds[start:end].any()
     ]
-    return [Audio(data=wav_bytes(pcm16(piece), config.sample_rate)) for piece in pieces] or [part]
+    return [_part(piece, config) for piece in pieces]
+
+
+def _part(samples: Samples, config: AudioConfig) -> Audio:
+    return Audio(data=wav_bytes(pcm16(samples), config.sample_rate))
 
 
 def _pauses(sounds: npt.NDArray[np.bool_]) -> list[int]:
