@@ -287,6 +287,8 @@ class Model:
             RequestError, DataError: as `chat`.
         """
         heard = self._note_taker.pieces(media_parts(Audio, audio), self._sampling(sampling))
+        if not heard:
+            raise RequestError("there is nothing to write down: give a recording")
         talks = ([Message.user((piece, Text(WRITE_DOWN)))] for piece in heard)
         written = [self.chat(talk, reply="text", **sampling | {"n": 1}) for talk in talks]
         return run_on(message.text for message in written if isinstance(message, Message))

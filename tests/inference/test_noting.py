@@ -409,3 +409,8 @@ def test_to_transcribe_is_to_write_down_each_stretch(maker: Model, prompts: list
     prompts.clear()
     maker.transcribe(tone(3.5), **SHORT)
     assert prompts == [whole]
+
+
+def test_without_a_recording_there_is_nothing_to_transcribe(maker: Model) -> None:
+    with pytest.raises(RequestError, match="nothing to write down"):
+        maker.transcribe(None)  # type: ignore[arg-type]
