@@ -109,3 +109,14 @@ def test_every_generator_goes_on_from_where_it_was() -> None:
     np.random.seed(0)
     restore_random_state(tensors, json.loads(json.dumps(plain)), ALONE)
     assert [draw(), draw()] == expected
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_each_of_two_processes_gets_its_own_random_state_back(rank: int) -> None:
+    tensors, plain = random_state(ALONE)
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        states.append(torch.get_rng_state())
+    restore_random_state(tensors | {"torch": torch.stack(states)}, plain, World(rank, 2, torch.device("cpu")))
+    assert torch.equal(torch.get_rng_state(), states[rank])
