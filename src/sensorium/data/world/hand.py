@@ -1,8 +1,8 @@
 """The assistant's own hand: how it draws what is asked for, where the pictures that it is shown are of every style.
 
 Things are plain, upright, each kind always of the same shape and of few sizes, and their middles lie on the corners
-of a grid of eight by eight squares; which corners, and what lies behind, is left to chance, but one more thing stands
-where it has the most room. A codec with a code for each square then writes a thing in one way, wherever it stands, and
+of a grid of eight by eight squares; which corners, and what lies behind, is left to chance, but a single thing leaves
+room beside it, and one more thing stands where it has the most. A codec with a code for each square then writes a thing in one way, wherever it stands, and
 a small model learns it.
 """
 
@@ -77,7 +77,7 @@ def _layout(count: int, *, under_sky: bool) -> tuple[float, _Middles, _Middles]:
     if under_sky:
         return (_LARGE, _corners(6), _HALVES) if count < 3 else (_SMALL, _corners(6), _THIRDS)
     if count == 1:
-        return _LARGE, _corners(4), _corners(4)
+        return _LARGE, _corners(4), _HALVES
     return (_LARGE, _HALVES, _HALVES) if count < 5 else (_SMALL, _THIRDS, _THIRDS)
 
 

@@ -61,8 +61,11 @@ class Thing:
     @property
     def place(self) -> str:
         """In which ninth of the picture the centre lies, one of `PLACES`."""
-        x, y = self.centre
-        return PLACES[3 * min(int(y * 3), 2) + min(int(x * 3), 2)]
+        return PLACES[3 * self.third(1) + self.third(0)]
+
+    def third(self, axis: int) -> int:
+        """In which third of the picture's width (axis 0) or height (1) the centre lies: 0, 1 or 2."""
+        return min(int(self.centre[axis] * 3), 2)
 
 
 @dataclass(frozen=True, slots=True)

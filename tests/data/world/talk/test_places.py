@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sensorium.data.world.render import digit_boxes, render
 from sensorium.data.world.scene import STEADY_SHAPE
 from sensorium.data.world.talk import LANGUAGES, Seen, lexicon, make_talk
-from sensorium.data.world.talk.places import BINS, location, read_boxes, read_points, sketch
+from sensorium.data.world.talk.places import BINS, boxes_phrase, location, read_boxes, read_points, sketch
 from sensorium.evaluation.world_metrics import boxes_found
 
 
@@ -162,18 +162,21 @@ def test_a_survey_names_the_sky_then_all_that_stands_in_the_picture_from_left_to
         items = listed.split("; ")
         if scene.weather is not None:
             assert items.pop(0) == lexicon.sky_phrase(scene.weather, scene.time, language)
-        found = [(tuple(map(int, re.findall(r"<loc(\d\d)>", item))), item.rpartition(">")[2]) for item in items]
-        things, blank = [], " " if language == "en" else ""
+        found = [re.fullmatch(r"((?:<loc\d\d>){4})(.*)", item).groups() for item in items]
+        things, blank, comma = [], *((" ", ", ") if language == "en" else ("", "，"))
         for index, thing in enumerate(ordered := sorted(scene.things, key=lambda thing: thing.box)):
             alike = sum((each.colour, each.kind) == (thing.colour, thing.kind) for each in ordered[: index + 1])
             name = lexicon.coloured(thing.colour, thing.kind, language)
             words = (name, lexicon.amount(alike, language, thing.kind), lexicon.place_word(thing.place, language))
-            things.append((thing.box, blank.join(words)))
+            (answered,) = boxes_phrase([thing], language).split("; ")
+            number = sum(each.kind == thing.kind for each in ordered[: index + 1])
+            answered = answered.replace("1<", f"{number}<", 1)
+            things.append((thing.box, blank.join(words) + comma + answered))
         things += zip(digit_boxes(scene), map(str, scene.digits), strict=True) if scene.digits else []
         if not things:
             assert scene.weather is not None
             assert not items
             continue
-        assert found == [(tuple(min(int(edge * 64), 63) for edge in box), name) for box, name in sorted(things)]
+        assert found == [("".join(map(location, box)), name) for box, name in sorted(things)]
         seen.add((bool(scene.digits), scene.weather is None))
     assert seen == {(True, True), (False, True), (False, False)}

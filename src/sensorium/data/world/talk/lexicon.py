@@ -95,8 +95,10 @@ def measure(kind: str) -> str:
 
 
 def many(count: int, kind: str, language: Language) -> str:
-    """So many of a kind: "two apples", "两个苹果"."""
+    """So many of a kind: "two apples", "两个苹果", "no apples", "没有苹果"."""
     name = noun(kind, language, count)
+    if count == 0:
+        return f"没有{name}" if language == "zh" else f"no {name}"
     return amount(count, language, kind) + (name if language == "zh" else f" {name}")
 
 

@@ -1,7 +1,7 @@
 """Where things are, in location tokens: a box `key 1<loc03><loc10><loc20><loc31>`, or a point `key 1<loc12><loc30>`.
 
 A token names one of 64 bins of the picture's width or height. Several boxes stand from left to right, the sky's last;
-where they are asked for, those of one kind are numbered, as they mostly are in a `survey`: each has a name of its own.
+where they are asked for, those of one kind are numbered, as they are in a `survey`: each has a name of its own.
 
 `ground` names all that a picture shows, more fully than `detect`: things with their colours, each handwritten digit,
 and the sky as a whole: `red apple<loc03><loc10><loc20><loc31>; rainy night<loc00><loc00><loc63><loc63>`.
@@ -278,27 +278,31 @@ def survey(scene: Scene, language: Language) -> str:
     """What a look over a picture finds: the sky, then each box from left to right with what is in it; and how many.
 
     A place is fixed before what stands there is named, which lets a model attend to it, and it counts as it goes: the
-    how manieth of its name each thing is, and in which ninth of the picture.
-    "rainy night; <loc03><loc30><loc20><loc51>red boat one left; <loc40><loc31><loc60><loc48>red boat two right = two:
-    two red boats".
+    how manieth of its name each thing is, and in which ninth of the picture. Then comes the box as `detect` answers it,
+    behind its name, by which it is found again.
+    "rainy night; <loc03><loc30><loc20><loc51>red boat one left, boat 1<loc03><loc30><loc20><loc51>; <loc40>…<loc48>red
+    boat two right, boat 2<loc40>…<loc48> = two: two red boats".
     """
     counts: Counter[tuple[str, str]] = Counter()
+    kinds: Counter[str] = Counter()
     named = [(box, digit) for digit, box in _named_digits(scene)]
     for thing in _from_the_left(scene.things):
         counts[thing.colour, thing.kind] += 1
+        kinds[thing.kind] += 1
         words = (
             lexicon.coloured(thing.colour, thing.kind, language),
             lexicon.amount(counts[thing.colour, thing.kind], language, thing.kind),
             lexicon.place_word(thing.place, language),
         )
-        named.append((thing.box, _SPACE[language].join(words)))
-    found = ["".join(map(location, box)) + name for box, name in sorted(named)]
+        found = _boxed(_numbered(thing.kind, kinds[thing.kind], language), thing.box)
+        named.append((thing.box, _SPACE[language].join(words) + _BESIDE[language] + found))
+    listed = ["".join(map(location, box)) + name for box, name in sorted(named)]
     if scene.weather is not None and scene.time is not None:
-        found.insert(0, lexicon.sky_phrase(scene.weather, scene.time, language))
+        listed.insert(0, lexicon.sky_phrase(scene.weather, scene.time, language))
     if not scene.things:
-        return "; ".join(found) or _NONE[language]
+        return "; ".join(listed) or _NONE[language]
     total = lexicon.amount(len(scene.things), language)
-    return f"{'; '.join(found)} = {total}: {lexicon.things_phrase(lexicon.contents(scene), language)}"
+    return f"{'; '.join(listed)} = {total}: {lexicon.things_phrase(lexicon.contents(scene), language)}"
 
 
 def look_over(setting: Setting) -> Talk:

@@ -1,11 +1,11 @@
 """Questions about a picture with short answers.
 
 Those of `relation` and `more` say how it is before they say yes or no: who writes from left to right then decides one
-thing at a time. "Is the cat left of the dog?" has the answer "the dog is left of the cat, so no": to find out which of
-two is left takes but a look at both. All others are a word or two.
+thing at a time. "Is the cat left of the dog?" has the answer "cat right, dog top left, so no": where each is can be
+looked up, and what follows can be read off. All others are a word or two.
 
 Facts: `question` (the sort), `answer`. A question is only asked of a scene that answers it beyond doubt: "the apple"
-is the only one, "left of" is left by a margin, "where" is not on the border of two places.
+is the only one, "left of" is left by a margin and in another place, "where" is not on the border of two places.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk import phrasings as said
 from sensorium.data.world.talk.setting import Setting, shown, speakable
 from sensorium.data.world.talk.types import Language, Talk
-from sensorium.data.world.things import MAX_COUNT
+from sensorium.data.world.things import KINDS, MAX_COUNT
 
 _MARGIN = 0.15  # by how much of the picture's side one thing must be left of or above another
+_NONE_SHARE = 0.2  # of questions what there is more of: those about something that is not there
 _BORDER = 0.03  # how far from the border of two ninths a thing must be for its place to be asked
 
 _RELATIONS = {  # axis of the centre, sign, words
@@ -32,8 +33,8 @@ _RELATIONS = {  # axis of the centre, sign, words
     "below": (1, 1, {"en": "below", "zh": "下面"}),
 }
 _YES_NO = {"en": ("no", "yes"), "zh": ("不是", "是的")}
-_STANDS = {"en": "the {0} is {1} the {2}, so {3}", "zh": "{0}在{2}的{1}，所以{3}"}
 _WEIGHED = {"en": "{one}, {other}, so {answer}", "zh": "{one}，{other}，所以{answer}"}
+_AT = {"en": "{thing} {place}", "zh": "{thing}在{place}"}
 _HAVE = {"en": ("no", "yes"), "zh": ("没有", "有")}
 
 
@@ -152,21 +153,23 @@ def _ask_where(setting: Setting, scene: Scene) -> Question | None:
 
 
 def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
-    things = single_things(scene)
+    things = [thing for thing in single_things(scene) if well_inside(thing)]
     if len(things) < 2:
         return None
     one, other = setting.dice.sample(things, 2)
     relation = setting.pick(tuple(_RELATIONS))
     axis, sign, words = _RELATIONS[relation]
     offset = sign * (one.centre[axis] - other.centre[axis])
-    if abs(offset) < _MARGIN:
+    if abs(offset) < _MARGIN or one.third(axis) == other.third(axis):
         return None
     language = setting.language
-    names = [_name(setting, one), _name(setting, other)]
-    text = setting.say(said.RELATION, one=names[0], other=names[1], relation=words[language])
-    first, second = names if offset > 0 else names[::-1]
-    answer = _STANDS[language].format(first, words[language], second, _YES_NO[language][offset > 0])
-    return Question("relation", text, answer)
+    names = {"one": _name(setting, one), "other": _name(setting, other)}
+    text = setting.say(said.RELATION, **names, relation=words[language])
+    stands = {
+        name: _AT[language].format(thing=names[name], place=lexicon.place_word(thing.place, language))
+        for name, thing in (("one", one), ("other", other))
+    }
+    return Question("relation", text, _WEIGHED[language].format(**stands, answer=_YES_NO[language][offset > 0]))
 
 
 def _ask_beside(setting: Setting, scene: Scene) -> Question | None:
@@ -202,9 +205,13 @@ def _ask_larger(setting: Setting, scene: Scene) -> Question | None:
 
 def _ask_more(setting: Setting, scene: Scene) -> Question | None:
     counts = Counter(thing.kind for thing in scene.things)
-    if len(counts) < 2:
+    if not counts:
         return None
-    one, other = setting.dice.sample(sorted(counts), 2)
+    absent = setting.pick([kind for kind in KINDS if kind not in counts])
+    choice = [setting.pick(sorted(counts)), absent] if setting.chance(_NONE_SHARE) else sorted(counts)
+    if len(choice) < 2:
+        return None
+    one, other = setting.dice.sample(choice, 2)
     if counts[one] == counts[other]:
         return None
     language = setting.language
