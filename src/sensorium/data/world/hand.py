@@ -2,8 +2,8 @@
 
 Things are plain, upright, each kind always of the same shape and of few sizes, and their middles lie on the corners
 of a grid of eight by eight squares; which corners, and what lies behind, is left to chance, but a single thing leaves
-room beside it, and one more thing stands where it has the most. A codec with a code for each square then writes a thing in one way, wherever it stands, and
-a small model learns it.
+room beside it, and one more thing stands where it has the most. A codec with a code for each square then writes a
+thing in one way, wherever it stands, and a small model learns it.
 """
 
 from __future__ import annotations

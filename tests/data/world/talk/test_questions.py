@@ -125,7 +125,7 @@ def test_the_first_of_a_relation_is_what_is_asked_about(language):
         plain = question.answer
         for colour in ("blue ", "green ", "蓝色的", "绿色的"):
             plain = plain.replace(colour, "")
-        between, so, no_or_yes = SO[language]
+        _, so, no_or_yes = SO[language]
         right = next(word for word in RELATIONS[language] if word in question.text) in ("right of", "右边")
         assert plain.endswith(so + no_or_yes[right == (cup_first in plain)])
 
