@@ -17,7 +17,7 @@ from sensorium.nn.media import Media
 from sensorium.processing.pauses import stretches
 from sensorium.processing.processor import Processor
 
-_LONGEST = 224  # tokens of a note; nine things take up to 158 in the words of the seedling, twenty seconds some 80
+_LONGEST = 288  # tokens of a note; nine things take some 200 in the words of the seedling, twenty seconds some 80
 _ROOM = {"text": 64}  # tokens that are left to answer in, by what is answered with
 _ROOM_TO_MAKE = 192
 _REMEMBERED = 64  # notes

@@ -92,6 +92,15 @@ def test_one_more_is_beside_the_others(theme: str) -> None:
         assert new.box[1] > top
 
 
+def test_beside_a_single_thing_there_is_room_for_one_as_large() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        alone = in_own_hand(draw_scene(rng, split="train", groups=[Group(1, "red", "ball")]), rng)
+        both = one_more(alone, "blue", "car")
+        assert both is not None
+        assert [thing.size for thing in both.things] == ["large", "large"]
+
+
 def test_one_more_is_as_large_as_there_is_room_for() -> None:
     rng = np.random.default_rng(1)
     scene = draw_scene(rng, split="train", groups=[Group(1, "red", "ball")])
