@@ -1,5 +1,4 @@
 import re
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 from sensorium.data.world.render import digit_boxes, render
 from sensorium.data.world.scene import STEADY_SHAPE
 from sensorium.data.world.talk import LANGUAGES, Seen, lexicon, make_talk
-from sensorium.data.world.talk.places import BINS, boxes_phrase, location, read_boxes, read_points, sketch
+from sensorium.data.world.talk.places import BINS, boxes_phrase, location, read_boxes, read_points, sketch, survey
 from sensorium.evaluation.world_metrics import boxes_found
 
 
@@ -51,6 +50,8 @@ def test_boxes_are_those_of_the_scene_from_left_to_right(language, split):
 def test_reading_boxes_leaves_what_is_none():
     assert read_boxes("none") == []
     assert read_boxes("apple<loc03><loc10><loc20>") == []
+    assert [kind for kind, *_ in read_boxes("one: apple 1<loc03><loc10><loc20><loc31>")] == ["apple"]
+    assert [kind for kind, *_ in read_boxes("一个：苹果1<loc03><loc10><loc20><loc31>")] == ["apple"]
     both = read_boxes("apple 2<loc03><loc10><loc20><loc31>; 苹果12<loc03><loc10><loc20><loc31>")
     assert [kind for kind, *_ in both] == ["apple", "apple"]
     assert [kind for kind, *_ in read_points("cup 1<loc03><loc10>; 杯子1<loc03><loc10>")] == ["cup", "cup"]
@@ -104,16 +105,24 @@ def test_outlines_name_things_by_kind_alone(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_boxes_of_one_kind_are_numbered_from_left_to_right(language):
-    most = 0
-    for talk in drawn("detect", language, n=200):
-        counts = Counter()
-        for box in talk.answer.split("; ") if talk.facts["boxes"] else ():
-            ((kind, *_),) = read_boxes(box)
-            counts[kind] += 1
-            assert box.partition("<")[0] == lexicon.noun(kind, language) + f"{' ' * (language == 'en')}{counts[kind]}"
-        most = max(most, *counts.values(), 0)
+def test_boxes_are_counted_and_named_as_the_survey_names_them(language):
+    most, skipped = 0, False
+    for talk in drawn("detect", language, n=300):
+        (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
+        found = talk.facts["boxes"]
+        if not found:
+            continue
+        total, listed = re.split(": |：", talk.answer)
+        kinds = {kind for kind, *_ in found}
+        assert total == lexicon.amount(len(found), language, kinds.pop() if len(kinds) == 1 else None)
+        boxes = listed.split("; ")
+        assert len(boxes) == len(found)
+        assert all(box in survey(scene, language) for box in boxes)
+        numbers = [int(re.search(r"(\d+)<", box)[1]) for box in boxes]
+        skipped |= len({kind for kind, *_ in found}) == 1 and numbers != list(range(1, len(numbers) + 1))
+        most = max(most, *numbers)
     assert most >= 3
+    assert skipped  # "the red apples" may be the first and the third of all
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -168,10 +177,10 @@ def test_a_survey_names_the_sky_then_all_that_stands_in_the_picture_from_left_to
             alike = sum((each.colour, each.kind) == (thing.colour, thing.kind) for each in ordered[: index + 1])
             name = lexicon.coloured(thing.colour, thing.kind, language)
             words = (name, lexicon.amount(alike, language, thing.kind), lexicon.place_word(thing.place, language))
-            (answered,) = boxes_phrase([thing], language).split("; ")
+            answered = boxes_phrase([thing], scene, language).removeprefix(lexicon.amount(1, language, thing.kind))
             number = sum(each.kind == thing.kind for each in ordered[: index + 1])
-            answered = answered.replace("1<", f"{number}<", 1)
-            things.append((thing.box, blank.join(words) + comma + answered))
+            assert f"{lexicon.noun(thing.kind, language)}{blank}{number}<" in answered
+            things.append((thing.box, blank.join(words) + comma + answered.lstrip(":： ")))
         things += zip(digit_boxes(scene), map(str, scene.digits), strict=True) if scene.digits else []
         if not things:
             assert scene.weather is not None

@@ -1,7 +1,8 @@
 """Where things are, in location tokens: a box `key 1<loc03><loc10><loc20><loc31>`, or a point `key 1<loc12><loc30>`.
 
 A token names one of 64 bins of the picture's width or height. Several boxes stand from left to right, the sky's last;
-where they are asked for, those of one kind are numbered, as they are in a `survey`: each has a name of its own.
+where they are asked for, how many they are comes first, `two: key 1<loc…>; key 2<loc…>`, and those of one kind are
+numbered, as they are in a `survey`: each has a name of its own.
 
 `ground` names all that a picture shows, more fully than `detect`: things with their colours, each handwritten digit,
 and the sky as a whole: `red apple<loc03><loc10><loc20><loc31>; rainy night<loc00><loc00><loc63><loc63>`.
@@ -153,14 +154,27 @@ def location(value: float) -> str:
     return f"<loc{min(max(int(value * BINS), 0), BINS - 1):02d}>"
 
 
-def boxes_phrase(things: Sequence[Thing], language: Language) -> str:
-    """The boxes from left to right, each with its kind and its number among it, or the word for none."""
+def boxes_phrase(found: Sequence[Thing], scene: Scene, language: Language) -> str:
+    """How many boxes there are, and each from left to right, by its kind and number; or the word for none.
+
+    Numbers are those of the survey, among all of a kind: what stays open at each box is then only which comes next.
+    """
+    boxes = [_boxed(name, thing.box) for thing, name in _names(scene, language) if thing in found]
+    if not boxes:
+        return _NONE[language]
+    kinds = {thing.kind for thing in found}
+    amount = lexicon.amount(len(boxes), language, kinds.pop() if len(kinds) == 1 else None)
+    return amount + _WITH[language] + _SPACE[language] + "; ".join(boxes)
+
+
+def _names(scene: Scene, language: Language) -> list[tuple[Thing, str]]:
+    """All things from left to right, each with its kind and its number among it: "apple 2"."""
     counts: Counter[str] = Counter()
-    boxes = []
-    for thing in _from_the_left(things):
+    named = []
+    for thing in _from_the_left(scene.things):
         counts[thing.kind] += 1
-        boxes.append(_boxed(_numbered(thing.kind, counts[thing.kind], language), thing.box))
-    return "; ".join(boxes) or _NONE[language]
+        named.append((thing, _numbered(thing.kind, counts[thing.kind], language)))
+    return named
 
 
 def _from_the_left(things: Sequence[Thing]) -> list[Thing]:
@@ -226,8 +240,9 @@ def read_points(text: str) -> list[tuple[str, float, float]]:
 
 
 def _kind(name: str) -> str:
-    """The kind that a name stands for, be it numbered; else the name itself."""
-    return _KINDS.get(name.strip(), name.strip())
+    """The kind that a name stands for, be it numbered, or behind how many there are; else the name itself."""
+    bare = re.split("[:：]", name)[-1].strip()
+    return _KINDS.get(bare, bare)
 
 
 _KINDS = {name: kind for kind, names in NOUNS.items() for name in names[:3]} | {
@@ -255,7 +270,7 @@ def detect(setting: Setting) -> Talk:
     else:
         names = lexicon.noun(thing.kind, language, 2)
         found = [other for other in scene.things if other.kind == thing.kind]
-    answer = boxes_phrase(found, language)
+    answer = boxes_phrase(found, scene, language)
     pieces = setting.arranged(*shown(scene, setting.say(DETECT, things=names)))
     return setting.talk("detect", pieces, answer, {"boxes": _boxes(found), "answer": answer})
 
@@ -284,18 +299,16 @@ def survey(scene: Scene, language: Language) -> str:
     boat two right, boat 2<loc40>…<loc48> = two: two red boats".
     """
     counts: Counter[tuple[str, str]] = Counter()
-    kinds: Counter[str] = Counter()
     named = [(box, digit) for digit, box in _named_digits(scene)]
-    for thing in _from_the_left(scene.things):
+    for thing, name in _names(scene, language):
         counts[thing.colour, thing.kind] += 1
-        kinds[thing.kind] += 1
         words = (
             lexicon.coloured(thing.colour, thing.kind, language),
             lexicon.amount(counts[thing.colour, thing.kind], language, thing.kind),
             lexicon.place_word(thing.place, language),
         )
-        found = _boxed(_numbered(thing.kind, kinds[thing.kind], language), thing.box)
-        named.append((thing.box, _SPACE[language].join(words) + _BESIDE[language] + found))
+        answered = _boxed(name, thing.box)
+        named.append((thing.box, _SPACE[language].join(words) + _BESIDE[language] + answered))
     listed = ["".join(map(location, box)) + name for box, name in sorted(named)]
     if scene.weather is not None and scene.time is not None:
         listed.insert(0, lexicon.sky_phrase(scene.weather, scene.time, language))

@@ -49,13 +49,13 @@ def shapes(setting: Setting) -> Talk:
         found = [thing for thing in scene.things if thing.kind == group.kind]
         names = lexicon.noun(group.kind, language, 2)
         if setting.chance(0.5):
-            asked.append(("detect", setting.say(DETECT, things=names), boxes_phrase(found, language)))
+            asked.append(("detect", setting.say(DETECT, things=names), boxes_phrase(found, scene, language)))
         else:
             text = setting.say(COUNT, things=names, measure=lexicon.measure(group.kind))
             asked.append(("count", text, lexicon.amount(len(found), language, group.kind)))
     if len(scene.things) <= _BOXES:
         text = setting.say(DETECT, things=EVERYTHING[language])
-        asked.append(("detect", text, boxes_phrase(scene.things, language)))
+        asked.append(("detect", text, boxes_phrase(scene.things, scene, language)))
     asked += [("where", *where) for where in _places(setting, scene)]
     return _asked(setting, "shapes", scene, asked)
 
@@ -103,4 +103,4 @@ def _detection(setting: Setting, scene: Scene) -> tuple[str, str, str]:
     else:
         names = lexicon.noun(thing.kind, language, 2)
         found = [other for other in scene.things if other.kind == thing.kind]
-    return "detect", setting.say(DETECT, things=names), boxes_phrase(found, language)
+    return "detect", setting.say(DETECT, things=names), boxes_phrase(found, scene, language)
