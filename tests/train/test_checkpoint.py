@@ -118,5 +118,6 @@ def test_each_of_two_processes_gets_its_own_random_state_back(rank: int) -> None
     for seed in (1, 2):
         torch.manual_seed(seed)
         states.append(torch.get_rng_state())
+    torch.manual_seed(3)
     restore_random_state(tensors | {"torch": torch.stack(states)}, plain, World(rank, 2, torch.device("cpu")))
     assert torch.equal(torch.get_rng_state(), states[rank])

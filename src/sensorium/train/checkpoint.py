@@ -116,10 +116,10 @@ def random_state(world: World) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def restore_random_state(tensors: Mapping[str, Tensor], plain: Mapping[str, Any], world: World) -> None:
     """Put every generator back. A process that was not there before keeps the state it has."""
     if world.rank < len(tensors["torch"]):
-        # Of a view, PyTorch 2.13 reads the state from where the whole tensor begins.
+        # A copy: PyTorch 2.13 counts the offset of a view in whole states instead of bytes, and reads past its end.
         torch.set_rng_state(tensors["torch"][world.rank].clone())
     if world.device.type == "cuda" and "cuda" in tensors and world.rank < len(tensors["cuda"]):
-        torch.cuda.set_rng_state(tensors["cuda"][world.rank].clone(), world.device)
+        torch.cuda.set_rng_state(tensors["cuda"][world.rank], world.device)
     version, words, next_gauss = plain["python"]
     random.setstate((version, tuple(words), next_gauss))
     algorithm, position, has_gauss, gauss = plain["numpy"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sensorium.data.world.render import digit_boxes, render
 from sensorium.data.world.scene import STEADY_SHAPE
 from sensorium.data.world.talk import LANGUAGES, Seen, lexicon, make_talk
-from sensorium.data.world.talk.places import BINS, boxes_phrase, location, read_boxes, read_points, sketch, survey
+from sensorium.data.world.talk.places import BINS, location, read_boxes, read_points, sketch, survey
 from sensorium.evaluation.world_metrics import boxes_found
 
 
@@ -50,14 +50,17 @@ def test_boxes_are_those_of_the_scene_from_left_to_right(language, split):
 def test_reading_boxes_leaves_what_is_none():
     assert read_boxes("none") == []
     assert read_boxes("apple<loc03><loc10><loc20>") == []
-    assert [kind for kind, *_ in read_boxes("one: apple 1<loc03><loc10><loc20><loc31>")] == ["apple"]
-    assert [kind for kind, *_ in read_boxes("一个：苹果1<loc03><loc10><loc20><loc31>")] == ["apple"]
     both = read_boxes("apple 2<loc03><loc10><loc20><loc31>; 苹果12<loc03><loc10><loc20><loc31>")
     assert [kind for kind, *_ in both] == ["apple", "apple"]
     assert [kind for kind, *_ in read_points("cup 1<loc03><loc10>; 杯子1<loc03><loc10>")] == ["cup", "cup"]
     ((kind, *box),) = read_boxes("unicorn<loc00><loc00><loc63><loc63>")
     assert kind == "unicorn"
     assert box == [0.5 / 64, 0.5 / 64, 63.5 / 64, 63.5 / 64]
+
+
+def test_how_many_there_are_is_no_part_of_a_name():
+    assert [kind for kind, *_ in read_boxes("one: apple 1<loc03><loc10><loc20><loc31>")] == ["apple"]
+    assert [kind for kind, *_ in read_boxes("一个：苹果1<loc03><loc10><loc20><loc31>")] == ["apple"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -112,14 +115,14 @@ def test_boxes_are_counted_and_named_as_the_survey_names_them(language):
         found = talk.facts["boxes"]
         if not found:
             continue
-        total, listed = re.split(": |：", talk.answer)
         kinds = {kind for kind, *_ in found}
-        assert total == lexicon.amount(len(found), language, kinds.pop() if len(kinds) == 1 else None)
-        boxes = listed.split("; ")
+        total, listed = re.split(": |：", talk.answer)
+        assert total == lexicon.amount(len(found), language, None if len(kinds) > 1 else found[0][0])
+        boxes, surveyed = listed.split("; "), survey(scene, language)
         assert len(boxes) == len(found)
-        assert all(box in survey(scene, language) for box in boxes)
+        assert all(box in surveyed for box in boxes)
         numbers = [int(re.search(r"(\d+)<", box)[1]) for box in boxes]
-        skipped |= len({kind for kind, *_ in found}) == 1 and numbers != list(range(1, len(numbers) + 1))
+        skipped |= len(kinds) == 1 and numbers != list(range(1, len(numbers) + 1))
         most = max(most, *numbers)
     assert most >= 3
     assert skipped  # "the red apples" may be the first and the third of all
@@ -172,15 +175,15 @@ def test_a_survey_names_the_sky_then_all_that_stands_in_the_picture_from_left_to
         if scene.weather is not None:
             assert items.pop(0) == lexicon.sky_phrase(scene.weather, scene.time, language)
         found = [re.fullmatch(r"((?:<loc\d\d>){4})(.*)", item).groups() for item in items]
-        things, blank, comma = [], *((" ", ", ") if language == "en" else ("", "，"))
+        blank, comma = (" ", ", ") if language == "en" else ("", "，")
+        things = []
         for index, thing in enumerate(ordered := sorted(scene.things, key=lambda thing: thing.box)):
             alike = sum((each.colour, each.kind) == (thing.colour, thing.kind) for each in ordered[: index + 1])
             name = lexicon.coloured(thing.colour, thing.kind, language)
             words = (name, lexicon.amount(alike, language, thing.kind), lexicon.place_word(thing.place, language))
-            answered = boxes_phrase([thing], scene, language).removeprefix(lexicon.amount(1, language, thing.kind))
             number = sum(each.kind == thing.kind for each in ordered[: index + 1])
-            assert f"{lexicon.noun(thing.kind, language)}{blank}{number}<" in answered
-            things.append((thing.box, blank.join(words) + comma + answered.lstrip(":： ")))
+            answered = f"{lexicon.noun(thing.kind, language)}{blank}{number}" + "".join(map(location, thing.box))
+            things.append((thing.box, blank.join(words) + comma + answered))
         things += zip(digit_boxes(scene), map(str, scene.digits), strict=True) if scene.digits else []
         if not things:
             assert scene.weather is not None

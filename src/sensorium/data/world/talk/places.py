@@ -1,15 +1,16 @@
 """Where things are, in location tokens: a box `key 1<loc03><loc10><loc20><loc31>`, or a point `key 1<loc12><loc30>`.
 
 A token names one of 64 bins of the picture's width or height. Several boxes stand from left to right, the sky's last;
-where they are asked for, how many they are comes first, `two: key 1<loc…>; key 2<loc…>`, and those of one kind are
-numbered, as they are in a `survey`: each has a name of its own.
+in `detect` how many they are comes first, `two: key 1<loc…>; key 2<loc…>`, and those of one kind are numbered, as they
+are in a `survey`: each has a name of its own.
 
 `ground` names all that a picture shows, more fully than `detect`: things with their colours, each handwritten digit,
 and the sky as a whole: `red apple<loc03><loc10><loc20><loc31>; rainy night<loc00><loc00><loc63><loc63>`.
 
-`outline` boxes all things by their kinds. A `sketch` says what is to be drawn and where, the sky first; in `look` a
-picture is answered with the sketch that it could be drawn by. A `survey` is what one finds who goes over a picture
-from left to right before being asked about it, each box in front of its name.
+`outline` boxes all things by their bare kinds. A `sketch` says what is to be drawn and where, the sky first; in
+`look` a picture is answered with the sketch that it could be drawn by. A `survey` is what one finds who goes over a
+picture from left to right before being asked about it, each box in front of what stands there, and once more behind
+its name.
 
 Facts of `detect`, `ground` and `outline`: `boxes` (a list of [name, x0, y0, x1, y1] in 0..1),
 `answer`. Of `look` and `survey`: `answer`. Of `point`: `kind`, `point` ([x, y]), `box` ([x0, y0, x1, y1]), `answer`.
@@ -157,7 +158,7 @@ def location(value: float) -> str:
 def boxes_phrase(found: Sequence[Thing], scene: Scene, language: Language) -> str:
     """How many boxes there are, and each from left to right, by its kind and number; or the word for none.
 
-    Numbers are those of the survey, among all of a kind: what stays open at each box is then only which comes next.
+    All are of the scene, and numbered as in its survey, so that names with their boxes can be copied from there.
     """
     boxes = [_boxed(name, thing.box) for thing, name in _names(scene, language) if thing in found]
     if not boxes:
@@ -168,7 +169,7 @@ def boxes_phrase(found: Sequence[Thing], scene: Scene, language: Language) -> st
 
 
 def _names(scene: Scene, language: Language) -> list[tuple[Thing, str]]:
-    """All things from left to right, each with its kind and its number among it: "apple 2"."""
+    """All things from left to right, each with its kind and its number in that: "apple 2"."""
     counts: Counter[str] = Counter()
     named = []
     for thing in _from_the_left(scene.things):
@@ -302,14 +303,13 @@ def survey(scene: Scene, language: Language) -> str:
     named = [(box, digit) for digit, box in _named_digits(scene)]
     for thing, name in _names(scene, language):
         counts[thing.colour, thing.kind] += 1
-        words = (
+        told = (
             lexicon.coloured(thing.colour, thing.kind, language),
             lexicon.amount(counts[thing.colour, thing.kind], language, thing.kind),
             lexicon.place_word(thing.place, language),
         )
-        answered = _boxed(name, thing.box)
-        named.append((thing.box, _SPACE[language].join(words) + _BESIDE[language] + answered))
-    listed = ["".join(map(location, box)) + name for box, name in sorted(named)]
+        named.append((thing.box, _SPACE[language].join(told) + _BESIDE[language] + _boxed(name, thing.box)))
+    listed = ["".join(map(location, box)) + words for box, words in sorted(named)]
     if scene.weather is not None and scene.time is not None:
         listed.insert(0, lexicon.sky_phrase(scene.weather, scene.time, language))
     if not scene.things:

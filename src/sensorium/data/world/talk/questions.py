@@ -5,7 +5,8 @@ thing at a time. "Is the cat left of the dog?" has the answer "cat right, dog to
 looked up, and what follows can be read off. All others are a word or two.
 
 Facts: `question` (the sort), `answer`. A question is only asked of a scene that answers it beyond doubt: "the apple"
-is the only one, "left of" is left by a margin and in another place, "where" is not on the border of two places.
+is the only one, "left of" is left by a margin and in another third of the width, and no place that is asked for or told
+is on the border of two.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from sensorium.data.world.talk.types import Language, Talk
 from sensorium.data.world.things import KINDS, MAX_COUNT
 
 _MARGIN = 0.15  # by how much of the picture's side one thing must be left of or above another
-_NONE_SHARE = 0.2  # of questions what there is more of: those about something that is not there
-_BORDER = 0.03  # how far from the border of two ninths a thing must be for its place to be asked
+_ABSENT_SHARE = 0.2  # how often what there is more of is asked of a kind that is there and one that is not
+_BORDER = 0.03  # how far from the border of two ninths a thing must be for its place to be asked or told
 
 _RELATIONS = {  # axis of the centre, sign, words
     "left": (0, -1, {"en": "left of", "zh": "左边"}),
@@ -152,6 +153,11 @@ def _ask_where(setting: Setting, scene: Scene) -> Question | None:
     return Question("where", text, lexicon.place_word(thing.place, language))
 
 
+def _concluded(one: str, other: str, language: Language, *, holds: bool) -> str:
+    """What is so of two things, and whether what was asked follows."""
+    return _WEIGHED[language].format(one=one, other=other, answer=_YES_NO[language][holds])
+
+
 def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
     things = [thing for thing in single_things(scene) if well_inside(thing)]
     if len(things) < 2:
@@ -165,11 +171,11 @@ def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
     language = setting.language
     names = {"one": _name(setting, one), "other": _name(setting, other)}
     text = setting.say(said.RELATION, **names, relation=words[language])
-    stands = {
-        name: _AT[language].format(thing=names[name], place=lexicon.place_word(thing.place, language))
-        for name, thing in (("one", one), ("other", other))
-    }
-    return Question("relation", text, _WEIGHED[language].format(**stands, answer=_YES_NO[language][offset > 0]))
+    facts = (
+        _AT[language].format(thing=name, place=lexicon.place_word(thing.place, language))
+        for name, thing in zip(names.values(), (one, other), strict=True)
+    )
+    return Question("relation", text, _concluded(*facts, language, holds=offset > 0))
 
 
 def _ask_beside(setting: Setting, scene: Scene) -> Question | None:
@@ -207,8 +213,9 @@ def _ask_more(setting: Setting, scene: Scene) -> Question | None:
     counts = Counter(thing.kind for thing in scene.things)
     if not counts:
         return None
-    absent = setting.pick([kind for kind in KINDS if kind not in counts])
-    choice = [setting.pick(sorted(counts)), absent] if setting.chance(_NONE_SHARE) else sorted(counts)
+    choice = sorted(counts)
+    if setting.chance(_ABSENT_SHARE):
+        choice = [setting.pick(choice), setting.pick([kind for kind in KINDS if kind not in counts])]
     if len(choice) < 2:
         return None
     one, other = setting.dice.sample(choice, 2)
@@ -216,8 +223,8 @@ def _ask_more(setting: Setting, scene: Scene) -> Question | None:
         return None
     language = setting.language
     names = {"one": lexicon.noun(one, language, 2), "other": lexicon.noun(other, language, 2)}
-    some = {name: lexicon.many(counts[kind], kind, language) for name, kind in (("one", one), ("other", other))}
-    answer = _WEIGHED[language].format(**some, answer=_YES_NO[language][counts[one] > counts[other]])
+    facts = (lexicon.many(counts[kind], kind, language) for kind in (one, other))
+    answer = _concluded(*facts, language, holds=counts[one] > counts[other])
     return Question("more", setting.say(said.MORE, **names), answer)
 
 
