@@ -34,7 +34,7 @@ _RELATIONS = {  # axis of the centre, sign, words
     "below": (1, 1, {"en": "below", "zh": "下面"}),
 }
 _YES_NO = {"en": ("no", "yes"), "zh": ("不是", "是的")}
-_WEIGHED = {"en": "{one}, {other}, so {answer}", "zh": "{one}，{other}，所以{answer}"}
+_WEIGHED = {"en": "{}, {}, so {answer}", "zh": "{}，{}，所以{answer}"}
 _AT = {"en": "{thing} {place}", "zh": "{thing}在{place}"}
 _HAVE = {"en": ("no", "yes"), "zh": ("没有", "有")}
 
@@ -153,9 +153,9 @@ def _ask_where(setting: Setting, scene: Scene) -> Question | None:
     return Question("where", text, lexicon.place_word(thing.place, language))
 
 
-def _concluded(one: str, other: str, language: Language, *, holds: bool) -> str:
+def _concluded(language: Language, *facts: str, holds: bool) -> str:
     """What is so of two things, and whether what was asked follows."""
-    return _WEIGHED[language].format(one=one, other=other, answer=_YES_NO[language][holds])
+    return _WEIGHED[language].format(*facts, answer=_YES_NO[language][holds])
 
 
 def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
@@ -175,7 +175,7 @@ def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
         _AT[language].format(thing=name, place=lexicon.place_word(thing.place, language))
         for name, thing in zip(names.values(), (one, other), strict=True)
     )
-    return Question("relation", text, _concluded(*facts, language, holds=offset > 0))
+    return Question("relation", text, _concluded(language, *facts, holds=offset > 0))
 
 
 def _ask_beside(setting: Setting, scene: Scene) -> Question | None:
@@ -224,7 +224,7 @@ def _ask_more(setting: Setting, scene: Scene) -> Question | None:
     language = setting.language
     names = {"one": lexicon.noun(one, language, 2), "other": lexicon.noun(other, language, 2)}
     facts = (lexicon.many(counts[kind], kind, language) for kind in (one, other))
-    answer = _concluded(*facts, language, holds=counts[one] > counts[other])
+    answer = _concluded(language, *facts, holds=counts[one] > counts[other])
     return Question("more", setting.say(said.MORE, **names), answer)
 
 
