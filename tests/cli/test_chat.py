@@ -61,6 +61,12 @@ def test_a_mistake_in_a_pipe_ends_it_with_code_2(cli, talker: Path) -> None:
     assert outcome.err == "sensorium: unknown command '/sett' (did you mean 'set'?)\n"
 
 
+def test_a_word_ends_what_is_piped_in(cli, talker: Path) -> None:
+    outcome = cli("chat", "-m", talker, "-t", "0", stdin="Bye.\n/quit\n/sett\n")
+    assert outcome.code == 0
+    assert outcome.out == "See you soon.\n"
+
+
 # --- in a terminal ---------------------------------------------------------------------------------------------------
 
 
@@ -82,6 +88,13 @@ def test_a_refusal_does_not_end_the_chat(conversation: Conversation, capsys: pyt
     shown = capsys.readouterr().out
     assert "unknown command '/nonsense'" in shown
     assert "See you soon." in shown
+
+
+@pytest.mark.parametrize("word", slash.LEAVING)
+def test_a_word_leaves(word: str, conversation: Conversation, capsys: pytest.CaptureFixture[str]) -> None:
+    in_terminal(conversation, f"{word}\rBye.\r\x04")
+    assert conversation.messages == []
+    assert word.strip("/") not in capsys.readouterr().out
 
 
 def test_ctrl_c_at_the_prompt_clears_the_line(conversation: Conversation, capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,6 +150,9 @@ def test_wrong_commands_of_a_chat_name_what_is_right(tmp_path: Path) -> None:
         run_command(conversation, "/reply film")
     with pytest.raises(RequestError, match="is no folder"):
         run_command(conversation, f"/folder {tmp_path / 'nowhere'}")
+    with pytest.raises(RequestError, match=r"no voice and no recording nobody .*anna, bob"):
+        run_command(conversation, "/voice nobody")
+    assert conversation.voice is None
     assert "anna, bob" in str(run_command(conversation, "/voice"))
 
 

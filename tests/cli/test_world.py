@@ -161,6 +161,14 @@ def test_without_the_extra_the_error_names_it(refused, tmp_path: Path, monkeypat
     assert "pip install 'sensorium[world]'" in refused("world", "--listen", tmp_path / "voices", "--kind", "dictation")
 
 
+def test_an_export_is_whole_or_not_there(refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    espeak._installed.cache_clear()
+    drawn_then_said = ("--kind", "vqa", "--kind", "dictation", "--count", 20)
+    assert "pip install 'sensorium[world]'" in refused("world", "--export", tmp_path / "talks", *drawn_then_said)
+    assert list(tmp_path.iterdir()) == []
+
+
 def _heard(parts):
     return [part for part in parts if hasattr(part, "language")]
 

@@ -29,9 +29,10 @@ def chat(
     device: options.DeviceOption = "cpu",
     threads: options.ThreadsOption = None,
 ) -> None:
-    r"""Talk with a model. Ctrl-C ends a reply, Ctrl-D leaves, /help lists the commands.
+    r"""Talk with a model. Ctrl-C ends a reply, Ctrl-D or /quit leaves, /help lists the commands.
 
-    With input piped in, each line is answered in turn (in one conversation), and the program ends. `/image FILE` and
+    With input piped in, each line is answered in turn (in one conversation), and the program ends, at the first line
+    that cannot be answered with an error. `/image FILE` and
     `/audio FILE` show and play something with the next message.
 
     Examples:
@@ -56,6 +57,8 @@ def chat(
 
 def _line_by_line(conversation: Conversation) -> None:
     for line in sys.stdin:
+        if line.strip() in slash.LEAVING:
+            return
         if line.strip() or conversation.shown:
             for piece in _answer(conversation, line.strip()):
                 print(piece, end="", flush=True)
@@ -69,7 +72,7 @@ def _in_terminal(conversation: Conversation, name: str) -> None:
     from rich.markup import escape
 
     console = Console(highlight=False)
-    words = [f"/{command}" for command in slash.COMMANDS]
+    words = [*(f"/{command}" for command in slash.COMMANDS), *slash.LEAVING]
     session: PromptSession[str] = PromptSession(completer=WordCompleter(words, sentence=True))
     console.print(f"[bold]{escape(name)}[/] [dim]· /help for commands, Ctrl-C ends a reply, Ctrl-D leaves[/]")
     while True:
@@ -78,6 +81,8 @@ def _in_terminal(conversation: Conversation, name: str) -> None:
         except KeyboardInterrupt:
             continue
         except EOFError:
+            return
+        if line in slash.LEAVING:
             return
         if not line and not conversation.shown:
             continue

@@ -16,6 +16,7 @@ from sensorium.messages import Audio, Image
 
 # What a command answers: a notice to show, or a reply to stream.
 Answer = str | Iterator[str]
+LEAVING = ("/quit", "/exit")  # what a chat ends at
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def run_command(conversation: Conversation, line: str) -> Answer:
 def _help(_conversation: Conversation, _argument: str) -> str:
     width = max(len(command.usage) for command in COMMANDS.values())
     lines = [f"{command.usage:<{width}}  {command.help}" for command in COMMANDS.values()]
-    return "\n".join([*lines, f"{'Ctrl-C, Ctrl-D':<{width}}  end the reply; leave"])
+    return "\n".join([*lines, f"{LEAVING[0]:<{width}}  leave, as Ctrl-D does; Ctrl-C ends the reply"])
 
 
 def _reset(conversation: Conversation, _argument: str) -> str:
@@ -108,7 +109,10 @@ def _voice(conversation: Conversation, argument: str) -> str:
     if not argument:
         conversation.voice = None
         return f"the model's own voice (others: {', '.join(names) or 'none'}; or a recording)"
-    conversation.voice = given_voice(_unquoted(argument), names)
+    voice = given_voice(_unquoted(argument), names)
+    if isinstance(voice, str) and voice not in names:
+        raise RequestError(f"there is no voice and no recording {argument}{nearest(argument, names)}")
+    conversation.voice = voice
     return f"speaks as {argument}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, islice
@@ -99,17 +100,22 @@ def described(talk: Talk) -> dict[str, Any]:
 def export(world: World, n: int, folder: Path) -> Path:
     """The first `n` conversations of a world as a data set of files: `talks.jsonl`, with PNG and WAV files in `media`.
 
-    A data set whose `path` is the folder reads it.
+    A data set whose `path` is the folder reads it. It is whole or, after an error, not there.
     """
-    (folder / "media").mkdir(parents=True, exist_ok=True)
-    with (folder / "talks.jsonl").open("w", encoding="utf-8") as file:
-        for number in range(n):
-            messages = []
-            for turn, message in enumerate(_conversation(world, number)):
-                stems = (f"media/{number:06d}-{turn}-{at}" for at in count())
-                parts = tuple(_stored(part, folder, stem) for part, stem in zip(message.parts, stems, strict=False))
-                messages.append(replace(message, parts=parts).to_dict())
-            file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
+    whole = folder.absolute()
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{whole.name}-", dir=whole.parent) as made:
+        draft = Path(made) / whole.name
+        (draft / "media").mkdir(parents=True)
+        with (draft / "talks.jsonl").open("w", encoding="utf-8") as file:
+            for number in range(n):
+                messages = []
+                for turn, message in enumerate(_conversation(world, number)):
+                    stems = (f"media/{number:06d}-{turn}-{at}" for at in count())
+                    parts = tuple(_stored(part, draft, stem) for part, stem in zip(message.parts, stems, strict=False))
+                    messages.append(replace(message, parts=parts).to_dict())
+                file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
+        draft.replace(whole)
     return folder
 
 
