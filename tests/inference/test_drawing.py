@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,19 @@ def test_sketches_are_chosen_as_pictures_are(maker: Model, monkeypatch: pytest.M
     assert len({message.text for message in many}) > 1  # type: ignore[union-attr]
     still = [maker.chat("A ball.", seed=seed, image_temperature=0.0, **greedy) for seed in range(3)]
     assert len({message.text for message in still}) == 1  # type: ignore[union-attr]
+
+
+def test_sketches_may_be_settled_where_pictures_are_left_to_chance(
+    maker: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grammar, "LONGEST_SKETCH", 4)
+    settings: dict[str, Any] = {"reply": "image", "image_temperature": 1.5, "sketch_temperature": 0.0}
+    first, *others = [maker.chat("A ball.", seed=seed, **settings).parts for seed in range(4)]  # type: ignore[union-attr]
+    assert all(sketch == first[0] for sketch, _ in others)
+    assert all(picture != first[1] for _, picture in others)
+    settings |= {"image_temperature": 0.0, "sketch_temperature": 1.5}
+    first, *others = [maker.chat("A ball.", seed=seed, **settings).parts for seed in range(4)]  # type: ignore[union-attr]
+    assert any(sketch != first[0] for sketch, _ in others)
 
 
 def test_guidance_of_pictures_leaves_words_and_speech_alone(maker: Model) -> None:

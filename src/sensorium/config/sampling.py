@@ -17,11 +17,12 @@ class SamplingConfig(Config):
     off; it takes two replies' work): see `sampler.guided`.
 
     Codes of pictures and of speech have temperatures and `top_p` of their own, as the likeliest code at every place is
-    seldom a picture of anything (where a picture is asked for, its sketch is chosen as it is, without penalties, bias
-    and stop strings), and `image_guidance` makes pictures keep to what was asked (Ho & Salimans 2022,
+    seldom a picture of anything, and `image_guidance` makes pictures keep to what was asked (Ho & Salimans 2022,
     arXiv:2207.12598; 0 is off, and it takes twice the work). Of pictures that go by an earlier one, it may have another
     strength, `image_edit_guidance`: the harder a change is pressed, the more is lost of what was there. In the same
-    way `speech_guidance` makes speech keep to its words.
+    way `speech_guidance` makes speech keep to its words. Where a picture is asked for, its sketch takes no penalties,
+    bias or stop strings either: its words are chosen with `sketch_temperature` (none: `image_temperature`) and
+    `image_top_p`. With a low one, only what is as likely one way as another is left to chance.
 
     With `image_look`, `image_candidates` drafts are drawn of each picture, and the model looks at them and shows the
     best one: it answers each of these requests (one in each of its languages) with what it would sketch a picture by,
@@ -44,6 +45,7 @@ class SamplingConfig(Config):
     guidance: float = Field(default=0.0, ge=0.0, le=100.0)
     image_temperature: float = Field(default=1.0, ge=0.0, le=100.0)
     image_top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    sketch_temperature: float | None = Field(default=None, ge=0.0, le=100.0)
     image_guidance: float = Field(default=0.0, ge=0.0, le=100.0)
     image_edit_guidance: float | None = Field(default=None, ge=0.0, le=100.0)
     image_candidates: int = Field(default=1, ge=1, le=32)

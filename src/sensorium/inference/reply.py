@@ -32,7 +32,7 @@ def samplers(
 ) -> Samplers:
     """One for words, and where the model makes them for pictures and speech, which no penalty of words touches.
 
-    Where a picture is asked for, the words of its sketch are chosen as it is: one request may be drawn in many ways.
+    Where a picture is asked for, the words of its sketch are left to chance, too: it may be drawn in many ways.
 
     Raises:
         RequestError: a biased token lies outside the vocabulary.
@@ -41,9 +41,8 @@ def samplers(
         "words": Sampler(sampling, vocabulary.n_words, prompt=prompt, index=index, constraint=constraint)
     }
     if vocabulary.picture is not None:
-        settings = _of_pictures(sampling)
-        found["picture"] = Sampler(settings, vocabulary.picture.codebook_size, index=index)
-        found["sketch"] = Sampler(settings, vocabulary.n_words, index=index)
+        found["picture"] = Sampler(_of_pictures(sampling), vocabulary.picture.codebook_size, index=index)
+        found["sketch"] = Sampler(_of_sketches(sampling), vocabulary.n_words, index=index)
     if vocabulary.speech is not None:
         settings = _plain(sampling, sampling.speech_temperature, sampling.speech_top_p)
         found["speech"] = Sampler(settings, len(vocabulary.speech.candidates_at(0)) + 1, index=index)
@@ -52,6 +51,11 @@ def samplers(
 
 def _of_pictures(sampling: SamplingConfig) -> SamplingConfig:
     return _plain(sampling, sampling.image_temperature, sampling.image_top_p)
+
+
+def _of_sketches(sampling: SamplingConfig) -> SamplingConfig:
+    own = sampling.sketch_temperature
+    return _plain(sampling, sampling.image_temperature if own is None else own, sampling.image_top_p)
 
 
 def _plain(sampling: SamplingConfig, temperature: float, top_p: float) -> SamplingConfig:
