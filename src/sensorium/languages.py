@@ -19,6 +19,21 @@ def run_on(texts: Iterable[str]) -> str:
     return words
 
 
+def quoted(words: str) -> str:
+    """What was heard, to stand among what was typed: in quotation marks, on one line, and with none inside."""
+    return f'"{" ".join(words.replace(chr(34), chr(39)).split())}"'
+
+
+def is_quoted(words: str) -> bool:
+    """Whether a text ends in a quotation."""
+    return words.endswith('"')
+
+
+def beside(*texts: str) -> str:
+    """What was heard and what was typed in one line, in any language with a blank between them."""
+    return " ".join(filter(None, map(str.strip, texts)))
+
+
 def language_of(text: str) -> Literal["en", "zh"]:
     """`zh` where a text is Chinese, else `en`."""
     return "zh" if is_chinese(text) else "en"

@@ -133,6 +133,19 @@ def test_surveys_are_not_said_and_the_request_stays_with_the_question(kind: str)
     assert surveys > 10
 
 
+def test_the_request_stands_beside_what_was_spoken() -> None:
+    world = World(WorldSpec(kinds={"greet": 1.0}, notes=1.0), "train")
+    spoken = 0
+    for index in range(60):
+        talk = world.record(index).content
+        assert isinstance(talk, tuple)
+        if talk[-2].text.endswith('"'):
+            spoken += 1
+            words = said(*talk, seed=index)[-2].text
+            assert words in {f"{talk[-2].text} {request}" for request in REQUESTS}
+    assert spoken > 5
+
+
 def test_a_mixture_goes_on_with_the_same_records_said() -> None:
     spec = DatasetSpec(world=WorldSpec(kinds={"greet": 1.0}), split="train", aloud=0.5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from sensorium.api import WRITE_DOWN, Model
 from sensorium.config import SamplingConfig
 from sensorium.data.world.settings import WorldSpec
 from sensorium.data.world.source import World
+from sensorium.data.world.talk.hearing import NOTHING_HEARD
 from sensorium.errors import RequestError
 from sensorium.inference import noting
 from sensorium.inference.engine import Engine
@@ -95,7 +97,7 @@ def test_it_is_asked_for_in_the_language_of_the_words(
 
 
 @pytest.mark.parametrize(("heard", "look"), [("Is it a cat?", "Look."), ("是猫吗？", "看图。")])
-def test_what_was_spoken_alone_is_written_down_and_said_once_more_in_words(
+def test_what_was_spoken_is_written_down_and_said_once_more_in_quotation_marks(
     maker: Model, monkeypatch: pytest.MonkeyPatch, heard: str, look: str
 ) -> None:
     monkeypatch.setattr(
@@ -104,9 +106,10 @@ def test_what_was_spoken_alone_is_written_down_and_said_once_more_in_words(
     recording, picture = tone(), scribble(1)
     written = [Message.user((recording, Text("Listen."))), Message.assistant(heard)]
     shown = [Message.user((picture, Text(look))), Message.assistant("a mat")]
-    assert noted(maker, Message.user((recording,))) == [*written, Message.user(heard)]
-    assert noted(maker, Message.user((recording, Text(" ")))) == [*written, Message.user(heard)]
-    assert noted(maker, Message.user((picture, recording))) == [*written, *shown, Message.user(heard)]
+    said = Message.user(f'"{heard}"')
+    assert noted(maker, Message.user((recording,))) == [*written, said]
+    assert noted(maker, Message.user((recording, Text(" ")))) == [*written, said]
+    assert noted(maker, Message.user((picture, recording))) == [*written, *shown, said]
 
 
 def test_what_was_spoken_is_said_once_more_beside_a_picture_that_is_not_noted(
@@ -117,16 +120,21 @@ def test_what_was_spoken_is_said_once_more_beside_a_picture_that_is_not_noted(
     )
     talk = [Message.user((scribble(1), tone()))]
     written = [Message.user((tone(), Text("Listen."))), Message.assistant("Is it a cat?")]
-    left = Message.user((scribble(1), Text("Is it a cat?")))
+    left = Message.user((scribble(1), Text('"Is it a cat?"')))
     assert noted(maker, *talk) == [*written, left]
     unseeing = SAMPLING.model_copy(update={"look_first": ()})
     assert NoteTaker(maker.engine, maker.processor).noted(talk, unseeing) == [*written, left]
 
 
-def test_what_is_written_beside_a_recording_is_left_to_be_answered(maker: Model, notes: list[Message]) -> None:
-    recording, picture = tone(), scribble(1)
-    messages = noted(maker, Message.user((picture, recording, Text("是猫吗？"))))
-    assert messages[-1] == Message.user("是猫吗？")
+@pytest.mark.parametrize("spoken_at", [0, 1, 2])
+def test_what_is_written_beside_a_recording_is_left_beside_its_words(
+    maker: Model, notes: list[Message], spoken_at: int
+) -> None:
+    parts: list[Any] = [Text("是猫吗？"), scribble(1)]
+    parts.insert(spoken_at, tone())
+    *_, last = noted(maker, Message.user(parts))
+    heard = '"a mat 1"'
+    assert last == Message.user(f"{heard} 是猫吗？" if spoken_at == 0 else f"是猫吗？ {heard}")
     assert [message.text for message in notes] == ["听。", "看图。"]
 
 
@@ -267,7 +275,8 @@ def test_what_else_can_be_noted_is_noted(maker: Model, monkeypatch: pytest.Monke
     first, note, last = noted(maker, Message.user((picture, recording, Text("The cat?"))))
     assert first.parts[0] == (picture if silent == "recording" else recording)
     assert note == Message.assistant("a mat")
-    assert last == Message.user((left, Text("The cat?")))
+    words = "The cat?" if silent == "recording" else '"a mat" The cat?'
+    assert last == Message.user((left, Text(words)))
 
 
 def test_what_it_comes_to_no_end_with_is_tried_once(maker: Model, prompts: list[list[int]], monkeypatch: Any) -> None:
@@ -365,13 +374,31 @@ def test_guidance_leans_away_from_a_conversation_without_picture_and_survey(
     ids, _ = blind[-1]
     note = f"a mat {len(notes)}"
     assert isinstance(notes[-1].parts[0], Audio)
-    assert ids == prompt(maker, [notes[-1], Message.assistant(note), Message.user(note)])
+    assert ids == prompt(maker, [notes[-1], Message.assistant(note), Message.user(f'"{note}"')])
 
 
-@pytest.mark.parametrize("kind", ["vqa", "spoken_vqa", "weather", "fuse", "chat", "speaker", "digits"])
+def forms(text: str) -> set[str]:
+    """How a text has spoken words among typed ones."""
+    found = re.fullmatch(r'(?:.* )?"(.*)"(?: .*)?', text)
+    if found is None:
+        return set()
+    if found[1] in NOTHING_HEARD.values():
+        return {"silence"}
+    return {"alone" if text == f'"{found[1]}"' else "first" if text.startswith('"') else "last"}
+
+
+FORMS = {  # of each kind: how what was spoken stands in the last turn
+    **{"vqa": set(), "chat": {"alone"}, "speaker": {"first", "last"}, "spoken_vqa": {"alone"}, "greet": {"alone"}},
+    **{"weather": {"alone", "first", "last"}, "fuse": {"first", "last"}, "digits": {"first"}, "draw": {"alone"}},
+    **{"refuse": {"silence"}, "speak": {"first"}},
+}
+
+
+@pytest.mark.parametrize("kind", FORMS)
 def test_notes_are_taken_as_the_world_teaches_them(maker: Model, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     plain, taught = (World(WorldSpec(kinds={kind: 1.0}, notes=notes), "train") for notes in (0.0, 1.0))
-    for index in range(6):
+    met: set[str] = set()
+    for index in range(24):
         *asked, _ = plain.record(index).content
         *lesson, _ = taught.record(index).content
         answers = {
@@ -385,6 +412,38 @@ def test_notes_are_taken_as_the_world_teaches_them(maker: Model, monkeypatch: py
             assert ours.role == theirs.role
             request = ours.text in (*REQUESTS, *LISTEN)
             assert ours.parts[: 1 if request else None] == theirs.parts[: 1 if request else None]
+            met |= forms(ours.text)
+    assert met >= FORMS[kind]
+
+
+@pytest.mark.parametrize(
+    ("parts", "left"),
+    [
+        ((Text("What is it?\n"), tone()), ('What is it? "a mat 1"',)),
+        ((tone(), Text("  What is it? ")), ('"a mat 1" What is it?',)),
+        ((Text("A cat"), Text(" or a bird?"), tone()), ('A cat or a bird? "a mat 1"',)),
+        ((Text("Is it "), Text(" "), tone(), scribble(1), Text("a ca"), Text("t?")), ('Is it "a mat 1" a cat?',)),
+    ],
+)
+def test_blanks_of_what_is_typed_change_nothing(
+    maker: Model, notes: list[Message], parts: Sequence[Any], left: Sequence[str]
+) -> None:
+    *_, last = noted(maker, Message.user(tuple(parts)))
+    assert last == Message.user(tuple(map(Text, left)))
+    assert notes
+
+
+def test_a_picture_that_is_not_noted_stays_where_it_is(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NoteTaker, "_note", lambda _, asked, __: "a mat" if isinstance(asked.parts[0], Audio) else "")
+    picture = scribble(1)
+    *_, last = noted(maker, Message.user((Text("A cat?"), picture, tone(), Text("Or a bird?"))))
+    assert last == Message.user((Text("A cat?"), picture, Text('"a mat" Or a bird?')))
+
+
+def test_what_was_heard_cannot_close_its_quotation(maker: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NoteTaker, "_note", lambda *_: 'a "mat"\nand')
+    *_, last = noted(maker, Message.user((tone(), Text("A cat?"))))
+    assert last == Message.user("\"a 'mat' and\" A cat?")
 
 
 def test_a_long_recording_is_written_down_in_stretches(maker: Model, notes: list[Message]) -> None:
@@ -397,7 +456,7 @@ def test_a_long_recording_is_written_down_in_stretches(maker: Model, notes: list
     assert talk == [
         Message.user((recording, Text("Listen."))),
         Message.assistant(heard),
-        Message.user(heard),
+        Message.user(f'"{heard}"'),
     ]
 
 

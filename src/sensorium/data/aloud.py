@@ -14,7 +14,7 @@ from sensorium.data.world.talk import ALOUD, LANGUAGES, Language
 from sensorium.data.world.talk.casual import STOPS
 from sensorium.data.world.talk.hearing import DICTATION
 from sensorium.data.world.talk.places import SURVEY
-from sensorium.languages import language_of
+from sensorium.languages import beside, is_quoted, language_of
 from sensorium.messages import Audio, Image, Message, Part, Text
 
 _LONGEST = 160  # breadth of all answers of a conversation
@@ -93,5 +93,7 @@ def _asking(question: Message, request: str, language: Language) -> Message:
     *before, last = question.parts
     if not isinstance(last, Text):
         return Message.user((*question.parts, Text(request)))
+    if is_quoted(last.text):
+        return Message.user((*before, Text(beside(last.text, request))))
     stop = "" if last.text[-1:] in STOPS else "，" if language == "zh" else ","  # of what was typed in haste
     return Message.user((*before, Text(last.text + stop + ("" if language == "zh" else " ") + request)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import takewhile
 
 from sensorium.config import SamplingConfig
 from sensorium.errors import RequestError
 from sensorium.inference.engine import Engine
-from sensorium.languages import is_chinese, run_on
+from sensorium.languages import beside, is_chinese, quoted, run_on
 from sensorium.messages import Audio, Delta, Done, Image, Message, Part, Text, TextDelta
 from sensorium.nn.media import Media
 from sensorium.processing.pauses import stretches
@@ -19,7 +20,7 @@ from sensorium.processing.processor import Processor
 
 _LONGEST = 288  # tokens of a note; nine things take some 200 in the words of the seedling, twenty seconds some 80
 _ROOM = {"text": 64}  # tokens that are left to answer in, by what is answered with
-_ROOM_TO_MAKE = 192
+_ROOM_TO_MAKE = 224
 _REMEMBERED = 64  # notes
 
 
@@ -51,7 +52,7 @@ class NoteTaker:
     ) -> list[Message]:
         """The conversation in which each recording and picture of the user's is noted, on request, before all else.
 
-        What was spoken alone is then said once more in the words that were heard.
+        What was spoken then stands in quotation marks where the recording stood.
 
         Args:
             conversation: what was said and shown.
@@ -73,7 +74,7 @@ class NoteTaker:
 
     def _turns(self, message: Message, sampling: SamplingConfig, cancel: threading.Event | None) -> list[Message]:
         """A message behind the notes of what it shows and says."""
-        words, found, noted = message.text.strip(), list[Message](), list[Part]()
+        words, heard, found, noted = message.text.strip(), "", list[Message](), list[Part]()
         parts: list[Image | Audio] = [*_heard(message, sampling), *_seen(message, sampling)]
         for part in parts:
             requests = sampling.listen_first if isinstance(part, Audio) else sampling.look_first
@@ -86,13 +87,8 @@ class NoteTaker:
             found += [Message.user((pieces[0] if len(pieces) == 1 else part, request)), Message.assistant(note)]
             noted.append(part)
             if isinstance(part, Audio):
-                words = words or note
-        if not found:
-            return [message]
-        left = [part for part in message.parts if part not in noted and not _is_blank(part)]
-        if words and not message.text.strip():
-            left.append(Text(words))
-        return [*found, Message.user(left)]
+                heard, words = note, words or note
+        return [*found, Message.user(_left(message.parts, noted, heard))] if found else [message]
 
     def pieces(self, parts: Sequence[Part], sampling: SamplingConfig) -> list[Part]:
         """What is written down at a time: parts as they are, but a long recording stretch by stretch.
@@ -157,6 +153,18 @@ def _seen(message: Message, sampling: SamplingConfig) -> list[Image]:
     return pictures if sampling.look_first and asks else []
 
 
+def _left(parts: Sequence[Part], noted: Sequence[Part], heard: str) -> list[Part]:
+    """What is left of a message: no pictures that were noted, and what was heard in one text with what is written."""
+    left = [part for part in parts if not (_is_blank(part) or (isinstance(part, Image) and part in noted))]
+    if not heard:
+        return left
+    at = next(index for index, part in enumerate(left) if part in noted)
+    before = list(takewhile(_is_text, reversed(left[:at])))[::-1]
+    after = list(takewhile(_is_text, left[at + 1 :]))
+    words = Text(beside(_words(before), quoted(heard), _words(after)))
+    return [*left[: at - len(before)], words, *left[at + 1 + len(after) :]]
+
+
 def _is_one_of(requests: Sequence[str], text: str) -> bool:
     """Whether a text is one of the requests, be it typed in haste."""
     return _bare(text) in map(_bare, requests)
@@ -164,6 +172,14 @@ def _is_one_of(requests: Sequence[str], text: str) -> bool:
 
 def _bare(text: str) -> str:
     return text.strip().rstrip(".。").lower()
+
+
+def _is_text(part: Part) -> bool:
+    return isinstance(part, Text)
+
+
+def _words(parts: Iterable[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Text))
 
 
 def _is_blank(part: Part) -> bool:

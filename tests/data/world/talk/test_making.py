@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,7 +80,7 @@ def test_what_is_drawn_is_what_was_sketched(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_sketch_of_an_edit_names_what_changes(language):
+def test_the_sketch_of_an_edit_names_what_stays_and_last_what_changes(language):
     gone = "no " if language == "en" else "没有"
     for talk in drawn("edit", language, n=150):
         before = shown_before(talk)
@@ -88,7 +90,10 @@ def test_the_sketch_of_an_edit_names_what_changes(language):
         if changed is None:
             assert sketch == places.sketch(picture.scene, language)
             continue
-        ((name, box),) = boxes_in(sketch)
+        stays = set(before.things) & set(picture.scene.things)
+        *others, (name, box) = boxes_in(sketch)
+        assert sorted(box for _, box in others) == sorted(bins(thing.box) for thing in stays)
+        assert sketch.startswith(places.sketch(replace(picture.scene, things=tuple(stays)), language))
         assert box == bins(changed.box)
         assert name.endswith(lexicon.coloured(changed.colour, changed.kind, language))
         assert name.startswith(gone) == (not new)

@@ -39,14 +39,16 @@ def expected(turn):
     pictures = [part for part in turn.parts if isinstance(part, Seen)]
     if turn.role != "user" or len(pictures) == len(turn.parts):
         pictures = []
-    left = [part for part in turn.parts if part not in recordings and part not in pictures]
     written = "zh" if is_chinese(turn.text) else "en"
     heard = [recording.text or NOTHING_HEARD[written] for recording in recordings]
     words = turn.text or "".join(heard)
     language = "zh" if is_chinese(words) else "en"
     notes = list(zip(recordings, heard, strict=True))
     notes += [(picture, survey(picture.scene, language)) for picture in pictures]
-    return notes, left or [words], language
+    left = [part for part in turn.parts if part not in pictures]
+    if recordings:
+        left = [" ".join(f'"{heard[0]}"' if part in recordings else part for part in left)]
+    return notes, left, language
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -70,11 +72,22 @@ def test_the_talk_is_the_same_but_for_the_notes(kind, language):
         assert noted.facts == plain.facts
 
 
-def test_what_was_spoken_alone_is_said_once_more_in_words():
+def test_what_was_spoken_is_said_once_more_in_quotation_marks():
     for plain, noted in both("spoken_vqa", "zh"):
         (heard,) = (part for part in plain.turns[0].parts if isinstance(part, Spoken))
-        assert noted.turns[1].parts == noted.turns[4].parts == (heard.text,)
+        assert noted.turns[1].parts == (heard.text,)
+        assert noted.turns[4].parts == (f'"{heard.text}"',)
         assert len(noted.turns) == 6
+
+
+def test_what_was_spoken_and_what_was_typed_beside_it_are_told_apart():
+    turns = [(plain.turns[0].parts, noted.turns[-2].parts) for plain, noted in both("weather", "en", n=80)]
+    mixed = [(parts, words) for parts, (words,) in turns if {str, Spoken} <= set(map(type, parts))]
+    assert len(mixed) > 20
+    for parts, words in mixed:
+        (heard,) = (part.text for part in parts if isinstance(part, Spoken))
+        (typed,) = (part for part in parts if isinstance(part, str))
+        assert words in (f'"{heard}" {typed}', f'{typed} "{heard}"')
 
 
 def test_where_it_matters_who_spoke_when_recordings_stay_where_they_are():
@@ -103,5 +116,6 @@ def test_of_silence_it_is_noted_that_nothing_is_heard(language):
             part for part in plain.turns[0].parts if isinstance(part, Spoken)
         ]
         assert note[1].text == heard
-        assert [turn.text for turn in last] == [asked or heard, plain.answer]
+        assert last[0].text in (f'"{heard}" {asked}'.strip(), f'{asked} "{heard}"')
+        assert last[1].text == plain.answer
         assert plain.answer == heard

@@ -1,12 +1,14 @@
 """Many questions about one picture."""
 
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from sensorium.data.world.talk import LANGUAGES, Seen, lexicon, make_talk
 from sensorium.data.world.talk.refusals import is_refusal
+from sensorium.data.world.things import COLOURS, KINDS, PLACES
 
 YES_NO = {"en": {"yes", "no"}, "zh": {"是的", "不是", "有", "没有"}}
 
@@ -49,9 +51,57 @@ def test_what_is_asked_of_what_is_not_there_is_refused(language):
     assert refused > 200
 
 
+PLACED = {"en": "({names}) ({places})(?! of)", "zh": "({names})在({places})"}
+STAND = {"en": "({names}) ({words}) ({names}), so (yes|no)", "zh": "({names})在({names})({words})，所以(是的|不是)"}
+WORDS = {
+    "en": {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)},
+    "zh": {"左边": (0, -1), "右边": (0, 1), "上面": (1, -1), "下面": (1, 1)},
+}
+
+
+def one_of(words):
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_asked_of_what_was_told_in_words_follows_from_the_words(language):
+    nouns = [lexicon.noun(kind, language) for kind in KINDS]
+    thirds = {lexicon.place_word(place, language): divmod(index, 3)[::-1] for index, place in enumerate(PLACES)}
+    names = one_of([*nouns, *(lexicon.coloured(colour, kind, language) for colour in COLOURS for kind in KINDS)])
+    placed = re.compile(PLACED[language].format(names=names, places=one_of(thirds)))
+    stand = re.compile(STAND[language].format(names=names, words=one_of(WORDS[language])))
+
+    def bare(name):
+        return next(noun for noun in nouns if name.endswith(noun))
+
+    asked = Counter()
+    for talk in drawn("told", language):
+        assert not any(isinstance(part, Seen) for turn in talk.turns for part in turn.parts)
+        at = {bare(name): thirds[place] for name, place in placed.findall(talk.turns[0].text.lower())}
+        assert len(at) >= 2
+        for question, (sort, answer) in zip(talk.turns[::2], talk.facts["answers"], strict=True):
+            if sort == "where":
+                assert thirds[answer] in at.values()
+                asked[sort] += 1
+                continue
+            facts, conclusion = re.split(": |：", answer)
+            assert len(placed.findall(facts)) == 2
+            assert all(at[bare(name)] == thirds[place] for name, place in placed.findall(facts))
+            *found, so = stand.fullmatch(conclusion).groups()
+            (word,) = (part for part in found if part in WORDS[language])
+            one, other = (at[bare(part)] for part in found if part != word)
+            axis, sign = WORDS[language][word]
+            assert sign * (one[axis] - other[axis]) > 0
+            asked[so] += 1
+            if question is not talk.turns[0]:  # whose words also tell what is where
+                assert (word in question.text) == (so in ("yes", "是的"))
+    assert min(asked.values()) > 200
+    assert len(asked) == 3
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_questions_about_a_picture_are_not_asked_twice(language):
-    for kind in ("quiz", "verify"):
+    for kind in ("quiz", "verify", "told"):
         for talk in drawn(kind, language, n=60):
             questions = [turn.text for turn in talk.turns[::2]]
             assert len(set(questions)) == len(questions)

@@ -32,6 +32,8 @@ from sensorium.data.world.things import BACKGROUNDS, COLOURS, KINDS
 
 Counted = tuple[int, str, str]  # count, colour, kind
 
+COMMA: dict[Language, str] = {"en": ", ", "zh": "，"}  # between clauses
+
 _KIND_ORDER = {kind: index for index, kind in enumerate(KINDS)}
 _COLOUR_ORDER = {colour: index for index, colour in enumerate(COLOURS)}
 

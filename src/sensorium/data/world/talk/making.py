@@ -241,14 +241,12 @@ def vary(setting: Setting) -> Talk:
 
 
 def _change(before: Scene, after: Scene, language: Language) -> str:
-    """A sketch of the thing there is now, or of the one that is gone; of all that is there under another sky."""
-    for thing in after.things:
-        if thing not in before.things:
-            return thing_sketch(thing, language)
-    for thing in before.things:
-        if thing not in after.things:
-            return thing_sketch(thing, language, gone=True)
-    return sketch(after, language)
+    """A sketch of what stays, and last what is new or gone; of all that is there under another sky."""
+    stays = [thing for thing in after.things if thing in before.things]
+    changes = [thing_sketch(thing, language) for thing in after.things if thing not in stays]
+    if not changes:
+        changes = [thing_sketch(thing, language, gone=True) for thing in before.things if thing not in stays]
+    return sketch(replace(after, things=tuple(stays)), language, *changes)
 
 
 def _few(setting: Setting) -> list[Group]:

@@ -1,6 +1,6 @@
 """To take note before answering: what is said is first written down, what is shown gone over; then it is talked about.
 
-A turn that was spoken alone is then answered as if its words had been typed.
+What was spoken then stands in quotation marks where the recording stood: `"It is raining." What is the weather?`
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sensorium.data.world.talk.hearing import DICTATION, NOTHING_HEARD
 from sensorium.data.world.talk.places import SURVEY, survey
 from sensorium.data.world.talk.setting import Setting
 from sensorium.data.world.talk.types import Seen, Spoken, Talk, Turn
-from sensorium.languages import language_of
+from sensorium.languages import beside, language_of, quoted
 
 
 def noted(talk: Talk, setting: Setting) -> Talk:
@@ -34,13 +34,14 @@ def _noted(turn: Turn, setting: Setting) -> Iterator[Turn]:
         yield turn
         return
     language = language_of(turn.text)
+    left = [part for part in turn.parts if not isinstance(part, Seen)]
     if writes:
         yield Turn("user", (recordings[0], setting.pick(DICTATION.of(language, setting.split))))
-        heard = recordings[0].text or NOTHING_HEARD[language]
-        yield Turn("assistant", (heard,))
-        language = language_of(turn.text or heard)
+        words = recordings[0].text or NOTHING_HEARD[language]
+        yield Turn("assistant", (words,))
+        language = language_of(turn.text or words)
+        left = [beside(*(part if isinstance(part, str) else quoted(words) for part in left))]
     for picture in pictures:
         yield Turn("user", (picture, setting.pick(SURVEY.of(language, setting.split))))
         yield Turn("assistant", (survey(picture.scene, language),))
-    left = tuple(part for part in turn.parts if not (isinstance(part, Seen) or (writes and isinstance(part, Spoken))))
-    yield Turn("user", left or (heard,))
+    yield Turn("user", tuple(left))

@@ -143,7 +143,6 @@ SURVEY = Phrases(
     openings=REQUESTS,
 )
 _GONE: dict[Language, str] = {"en": "no ", "zh": "没有"}
-_BESIDE: dict[Language, str] = {"en": ", ", "zh": "，"}
 _WITH: dict[Language, str] = {"en": ":", "zh": "："}
 _SPACE: dict[Language, str] = {"en": " ", "zh": ""}
 _BOX = re.compile(r"([^;<>]+?)" + r"<loc(\d\d)>" * 4)
@@ -192,16 +191,16 @@ def _numbered(kind: str, count: int, language: Language) -> str:
     return lexicon.noun(kind, language) + _SPACE[language] + str(count)
 
 
-def sketch(scene: Scene, language: Language) -> str:
-    """What is to be drawn and where: the sky, what things stand on, and each thing with its box.
+def sketch(scene: Scene, language: Language, *changes: str) -> str:
+    """What is to be drawn and where: the sky, what things stand on, and each thing with its box; last what changes.
 
     Things come as a caption names them, so that requests are followed word by word; equal ones from left to right.
     "rainy night, meadow: red boat<loc03><loc30><loc20><loc51> pink dog<loc40><loc31><loc60><loc48>".
     """
     ground = lexicon.background_word(scene.background, language)
     if scene.weather is not None and scene.time is not None:
-        ground = _BESIDE[language].join((lexicon.sky_phrase(scene.weather, scene.time, language), ground))
-    things = [thing_sketch(thing, language) for thing in sorted(scene.things, key=_as_named)]
+        ground = lexicon.COMMA[language].join((lexicon.sky_phrase(scene.weather, scene.time, language), ground))
+    things = [*(thing_sketch(thing, language) for thing in sorted(scene.things, key=_as_named)), *changes]
     between = _SPACE[language]
     return ground + (_WITH[language] + between + between.join(things) if things else "")
 
@@ -308,7 +307,7 @@ def survey(scene: Scene, language: Language) -> str:
             lexicon.amount(counts[thing.colour, thing.kind], language, thing.kind),
             lexicon.place_word(thing.place, language),
         )
-        named.append((thing.box, _SPACE[language].join(told) + _BESIDE[language] + _boxed(name, thing.box)))
+        named.append((thing.box, _SPACE[language].join(told) + lexicon.COMMA[language] + _boxed(name, thing.box)))
     listed = ["".join(map(location, box)) + words for box, words in sorted(named)]
     if scene.weather is not None and scene.time is not None:
         listed.insert(0, lexicon.sky_phrase(scene.weather, scene.time, language))

@@ -1,8 +1,9 @@
 """Questions about a picture with short answers.
 
 Those of `relation` and `more` say how it is before they say yes or no: who writes from left to right then decides one
-thing at a time. "Is the cat left of the dog?" has the answer "cat right, dog top left, so no": where each is can be
-looked up, and what follows can be read off. All others are a word or two.
+thing at a time. "Is the cat left of the dog?" has the answer "cat right, dog top left: cat right of dog, so no": where
+each is can be looked up, how they stand follows from two places, and yes or no from two words. All others are a word or
+two.
 
 Facts: `question` (the sort), `answer`. A question is only asked of a scene that answers it beyond doubt: "the apple"
 is the only one, "left of" is left by a margin and in another third of the width, and no place that is asked for or told
@@ -24,7 +25,8 @@ from sensorium.data.world.talk.types import Language, Talk
 from sensorium.data.world.things import KINDS, MAX_COUNT
 
 _MARGIN = 0.15  # by how much of the picture's side one thing must be left of or above another
-_ABSENT_SHARE = 0.2  # how often what there is more of is asked of a kind that is there and one that is not
+_ABSENT_WEIGHTS = (0.79, 0.2, 0.01)  # how often it is asked what there is more of where 0, 1, 2 of both are not there
+_EQUAL_SHARE = 0.04  # and how often of two kinds that are there equally often, where that is met
 _BORDER = 0.03  # how far from the border of two ninths a thing must be for its place to be asked or told
 
 _RELATIONS = {  # axis of the centre, sign, words
@@ -33,9 +35,11 @@ _RELATIONS = {  # axis of the centre, sign, words
     "above": (1, -1, {"en": "above", "zh": "上面"}),
     "below": (1, 1, {"en": "below", "zh": "下面"}),
 }
+_OPPOSITES = {"left": "right", "right": "left", "above": "below", "below": "above"}
 _YES_NO = {"en": ("no", "yes"), "zh": ("不是", "是的")}
-_WEIGHED = {"en": "{}, {}, so {answer}", "zh": "{}，{}，所以{answer}"}
+_SO = {"en": "{facts}, so {answer}", "zh": "{facts}，所以{answer}"}
 _AT = {"en": "{thing} {place}", "zh": "{thing}在{place}"}
+_STAND = {"en": "{places}: {one} {relation} {other}", "zh": "{places}：{one}在{other}{relation}"}
 _HAVE = {"en": ("no", "yes"), "zh": ("没有", "有")}
 
 
@@ -144,7 +148,7 @@ def _ask_exist(setting: Setting, scene: Scene) -> Question | None:
 
 
 def _ask_where(setting: Setting, scene: Scene) -> Question | None:
-    clear = [thing for thing in single_things(scene) if well_inside(thing)]
+    clear = clear_things(scene)
     if not clear:
         return None
     thing, language = setting.pick(clear), setting.language
@@ -153,13 +157,18 @@ def _ask_where(setting: Setting, scene: Scene) -> Question | None:
     return Question("where", text, lexicon.place_word(thing.place, language))
 
 
-def _concluded(language: Language, *facts: str, holds: bool) -> str:
+def _concluded(facts: str, language: Language, *, holds: bool) -> str:
     """What is so of two things, and whether what was asked follows."""
-    return _WEIGHED[language].format(*facts, answer=_YES_NO[language][holds])
+    return _SO[language].format(facts=facts, answer=_YES_NO[language][holds])
+
+
+def with_place(name: str, thing: Thing, language: Language) -> str:
+    """A thing's name and where it is: "cat top left", "猫在左上"."""
+    return _AT[language].format(thing=name, place=lexicon.place_word(thing.place, language))
 
 
 def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
-    things = [thing for thing in single_things(scene) if well_inside(thing)]
+    things = clear_things(scene)
     if len(things) < 2:
         return None
     one, other = setting.dice.sample(things, 2)
@@ -168,14 +177,13 @@ def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
     offset = sign * (one.centre[axis] - other.centre[axis])
     if abs(offset) < _MARGIN or one.third(axis) == other.third(axis):
         return None
-    language = setting.language
+    language, holds = setting.language, offset > 0
     names = {"one": _name(setting, one), "other": _name(setting, other)}
     text = setting.say(said.RELATION, **names, relation=words[language])
-    facts = (
-        _AT[language].format(thing=name, place=lexicon.place_word(thing.place, language))
-        for name, thing in zip(names.values(), (one, other), strict=True)
-    )
-    return Question("relation", text, _concluded(language, *facts, holds=offset > 0))
+    told = (with_place(name, thing, language) for name, thing in zip(names.values(), (one, other), strict=True))
+    *_, true = _RELATIONS[relation if holds else _OPPOSITES[relation]]
+    stand = _STAND[language].format(places=lexicon.COMMA[language].join(told), relation=true[language], **names)
+    return Question("relation", text, _concluded(stand, language, holds=holds))
 
 
 def _ask_beside(setting: Setting, scene: Scene) -> Question | None:
@@ -213,18 +221,19 @@ def _ask_more(setting: Setting, scene: Scene) -> Question | None:
     counts = Counter(thing.kind for thing in scene.things)
     if not counts:
         return None
-    choice = sorted(counts)
-    if setting.chance(_ABSENT_SHARE):
-        choice = [setting.pick(choice), setting.pick([kind for kind in KINDS if kind not in counts])]
-    if len(choice) < 2:
+    choice, absent = sorted(counts), [kind for kind in KINDS if kind not in counts]
+    n_absent = setting.dice.choices((0, 1, 2), _ABSENT_WEIGHTS)[0]
+    if len(choice) + n_absent < 2:
         return None
-    one, other = setting.dice.sample(choice, 2)
-    if counts[one] == counts[other]:
+    two = [*setting.dice.sample(choice, 2 - n_absent), *setting.dice.sample(absent, n_absent)]
+    setting.dice.shuffle(two)
+    one, other = two
+    if n_absent == 0 and counts[one] == counts[other] and not setting.chance(_EQUAL_SHARE):
         return None
     language = setting.language
     names = {"one": lexicon.noun(one, language, 2), "other": lexicon.noun(other, language, 2)}
     facts = (lexicon.many(counts[kind], kind, language) for kind in (one, other))
-    answer = _concluded(language, *facts, holds=counts[one] > counts[other])
+    answer = _concluded(lexicon.COMMA[language].join(facts), language, holds=counts[one] > counts[other])
     return Question("more", setting.say(said.MORE, **names), answer)
 
 
@@ -347,6 +356,10 @@ def _name(setting: Setting, thing: Thing) -> str:
     return lexicon.coloured(thing.colour, thing.kind, setting.language)
 
 
-def well_inside(thing: Thing) -> bool:
-    """Whether a thing is clearly in one ninth of the picture."""
+def clear_things(scene: Scene) -> list[Thing]:
+    """The things that are alone of their kind, and beyond doubt in one ninth of the picture."""
+    return [thing for thing in single_things(scene) if _well_inside(thing)]
+
+
+def _well_inside(thing: Thing) -> bool:
     return all(abs(at - border) > _BORDER for at in thing.centre for border in (1 / 3, 2 / 3))

@@ -1,24 +1,25 @@
-"""Many questions about one picture: the cheapest way to learn to look, since a picture is encoded once for all of them.
+"""Many questions about one matter: the cheapest way to learn to look, since a picture is encoded once for all of them.
 
 `shapes` are those that no colour answers or is named in: their pictures may be bleached in training, so that a kind is
 known by its shape in a colour that it was never seen in.
 
-In `verify` most of what is asked comes down to yes or no: single words among hundreds, which a model learns last.
+In `verify` most of what is asked comes down to yes or no: single words among hundreds, which a model learns last. In
+`told` no picture is shown: what is where is told in words, and only what follows is left to learn.
 
 Facts: `answers` (a list of [sort, answer], in order).
 """
 
 from __future__ import annotations
 
-from sensorium.data.world.scene import Scene
+from sensorium.data.world.scene import Scene, Thing
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.captions import CAPTION, describe
 from sensorium.data.world.talk.phrasings import COUNT, WHERE
 from sensorium.data.world.talk.places import DETECT, EVERYTHING, boxes_phrase
-from sensorium.data.world.talk.questions import ASKED, questions_about, single_things, well_inside
+from sensorium.data.world.talk.questions import ASKED, clear_things, questions_about, with_place
 from sensorium.data.world.talk.refusals import ask_of_absent
-from sensorium.data.world.talk.setting import Setting, shown
-from sensorium.data.world.talk.types import Talk, Turn
+from sensorium.data.world.talk.setting import Setting
+from sensorium.data.world.talk.types import Piece, Seen, Talk, Turn
 
 _MOST = 10  # questions about a picture
 _MOST_TO_VERIFY = 16
@@ -36,7 +37,7 @@ def quiz(setting: Setting) -> Talk:
         asked.append(("caption", setting.say(CAPTION), describe(scene, setting.language)))
     if 0 < len(scene.things) <= _BOXES and setting.chance(0.6):
         asked.append(_detection(setting, scene))
-    return _asked(setting, "quiz", scene, asked)
+    return _asked(setting, "quiz", Seen(scene), asked)
 
 
 def shapes(setting: Setting) -> Talk:
@@ -57,7 +58,7 @@ def shapes(setting: Setting) -> Talk:
         text = setting.say(DETECT, things=EVERYTHING[language])
         asked.append(("detect", text, boxes_phrase(scene.things, scene, language)))
     asked += [("where", *where) for where in _places(setting, scene)]
-    return _asked(setting, "shapes", scene, asked)
+    return _asked(setting, "shapes", Seen(scene), asked)
 
 
 def verify(setting: Setting) -> Talk:
@@ -69,12 +70,28 @@ def verify(setting: Setting) -> Talk:
         questions = (ASKED[name][1](setting, scene) for _ in range(times))
         asked += [(question.sort, question.text, question.answer) for question in questions if question is not None]
     asked += [("absent", *ask_of_absent(setting, scene)) for _ in range(1 + setting.dice.randrange(3))]
-    return _asked(setting, "verify", scene, list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
+    return _asked(setting, "verify", Seen(scene), list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
+
+
+def told(setting: Setting) -> Talk:
+    """What is where, told in words, and up to sixteen questions about it."""
+    clear, language = list[Thing](), setting.language
+    while len(clear) < 2:
+        scene = setting.scene("things", setting.groups(*(1,) * (2 + setting.dice.randrange(3))))
+        clear = clear_things(scene)
+    ask = ASKED["relation"][1]
+    questions = [question for _ in range(_MOST_TO_VERIFY) if (question := ask(setting, scene)) is not None]
+    asked = [(question.sort, question.text, question.answer) for question in questions]
+    asked += [("where", *where) for where in _places(setting, scene)]
+    names = (lexicon.coloured(thing.colour, thing.kind, language) for thing in clear)
+    places = (with_place(name, thing, language) for name, thing in zip(names, clear, strict=True))
+    words = lexicon.sentence(lexicon.COMMA[language].join(places), language)
+    return _asked(setting, "told", words, list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
 
 
 def _places(setting: Setting, scene: Scene) -> list[tuple[str, str]]:
     """Where each thing is that is alone of its kind, and beyond doubt in one place."""
-    clear = [thing for thing in single_things(scene) if well_inside(thing)]
+    clear = clear_things(scene)
     nouns = [lexicon.noun(thing.kind, setting.language) for thing in clear]
     return [
         (setting.say(WHERE, thing=noun), lexicon.place_word(thing.place, setting.language))
@@ -82,12 +99,12 @@ def _places(setting: Setting, scene: Scene) -> list[tuple[str, str]]:
     ]
 
 
-def _asked(setting: Setting, kind: str, scene: Scene, asked: list[tuple[str, str, str]], most: int = _MOST) -> Talk:
-    """A talk of so many of the questions at most, in any order, the picture shown with the first."""
+def _asked(setting: Setting, kind: str, about: Piece, asked: list[tuple[str, str, str]], most: int = _MOST) -> Talk:
+    """A talk of so many of the questions at most, in any order, what they are about with the first."""
     setting.dice.shuffle(asked)
     turns = []
     for index, (_, text, answer) in enumerate(asked[:most]):
-        words = setting.arranged(*shown(scene, text)) if index == 0 else (text,)
+        words = setting.arranged(about, text) if index == 0 else (text,)
         turns += [Turn("user", words), Turn("assistant", (answer,))]
     answers = [[sort, answer] for sort, _, answer in asked[:most]]
     return Talk(kind, setting.language, tuple(turns), {"answers": answers})
