@@ -130,7 +130,7 @@ def test_true_answers_are_right_in_each_language_and_part() -> None:
     assert 0 <= result.baselines["most_frequent"] < 0.5
     # Each is asked twice, with and without picture, and answers greedily within the task's limit.
     assert len(model.asked) == 80
-    assert {(each.temperature, each.n, each.max_tokens) for each in model.asked} == {(0.0, 1, 32)}
+    assert {(each.temperature, each.n, each.max_tokens) for each in model.asked} == {(0.0, 1, task.parser.max_tokens)}
 
 
 def test_boxes_have_a_further_score() -> None:
