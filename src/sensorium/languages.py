@@ -30,7 +30,7 @@ def is_quoted(words: str) -> bool:
 
 
 def beside(*texts: str) -> str:
-    """What was heard and what was typed in one line, in any language with a blank between them."""
+    """What was heard and what was typed, one after the other, in any language with a blank between them."""
     return " ".join(filter(None, map(str.strip, texts)))
 
 
