@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sensorium.data.world.talk import LANGUAGES, Seen, lexicon, make_talk
+from sensorium.data.world.talk import LANGUAGES, Seen, Spoken, lexicon, make_talk
 from sensorium.data.world.talk.refusals import is_refusal
 from sensorium.data.world.things import COLOURS, KINDS, PLACES
 
@@ -37,18 +37,20 @@ def test_what_is_verified_is_mostly_yes_or_no_and_as_often_one_as_the_other(lang
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_is_asked_of_what_is_not_there_is_refused(language):
-    refused = 0
+    refused, beside = 0, 0
     for talk in drawn("verify", language):
         (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
         there = {lexicon.noun(thing.kind, language) for thing in scene.things}
-        for sort, answer in talk.facts["answers"]:
+        for question, (sort, answer) in zip(talk.turns[::2], talk.facts["answers"], strict=True):
             assert is_refusal(answer) == (sort == "absent")
             if sort == "absent":
                 refused += 1
+                beside += any(name in question.text for name in there)
                 assert not any(
                     answer.rstrip(".。").endswith((" " if language == "en" else "") + name) for name in there
                 )
     assert refused > 200
+    assert 0.2 * refused < beside < 0.5 * refused  # how it stands to what is there
 
 
 PLACED = {"en": "({names}) ({places})(?! of)", "zh": "({names})在({places})"}
@@ -105,3 +107,45 @@ def test_questions_about_a_picture_are_not_asked_twice(language):
         for talk in drawn(kind, language, n=60):
             questions = [turn.text for turn in talk.turns[::2]]
             assert len(set(questions)) == len(questions)
+
+
+CLAIMED = {
+    "en": re.compile(r"I (?:see (.+?))?(?:, |, but I )?(?:hear (.+?))?(?:, but I | and )?(?:read (.+?))?(?:: (.+)|\.)"),
+    "zh": re.compile(r"我(?:看到(.+?))?(?:，|，但)?(?:听到(.+?))?(?:，|，但)?(?:读到(.+?))?(?:：(.+)|。)"),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_who_remarks_on_what_is_shown_and_said_is_believed_with_one_of_the_two(language, split):
+    outcomes = Counter()
+    for index in range(300):
+        talk = make_talk("doubt", np.random.default_rng([32, index]), language=language, split=split)
+        first = talk.turns[0].parts
+        assert 1 <= sum(not isinstance(part, str) for part in first) <= 2
+        spoken = "".join(part.text for part in first if isinstance(part, Spoken))
+        assert 5 <= len(talk.turns) // 2 <= 6
+        for asked, answered, (case, answer) in zip(
+            talk.turns[::2], talk.turns[1::2], talk.facts["answers"], strict=True
+        ):
+            assert answered.text == answer
+            read = CLAIMED[language].fullmatch(answer)
+            assert (read is not None) == (case == "contradict")
+            if read is None:
+                outcomes[case] += 1
+                continue
+            *claimed, conclusion = read.groups()
+            given = [claim for claim in claimed if claim]
+            believed = {claim for claim in given if given.count(claim) > 1}
+            assert bool(conclusion) == bool(believed)
+            outcomes[f"{len(given)} claims, {len(believed)} believed"] += 1
+            if any(each[0] == "1" for each in lexicon.attributes(answer, language)):  # a thing: its name claims it
+                stated = [part.scene.things[0] for part in first if isinstance(part, Seen)]
+                names = [{f"1 {thing.colour} {thing.kind}"} for thing in stated]
+                names += [lexicon.attributes(text, language) for text in (spoken, asked.text)]
+                assert [lexicon.attributes(claim, language) for claim in given] == list(filter(None, names))
+                assert conclusion is None or believed == {conclusion}
+    assert set(outcomes) == {
+        "agree", "miss", "2 claims, 0 believed", "3 claims, 0 believed", "3 claims, 1 believed",
+    }  # fmt: skip
+    assert min(outcomes.values()) > 30

@@ -62,7 +62,7 @@ def test_facts_are_what_is_shown_and_said(language):
 
 def test_the_talk_that_the_design_is_known_by():
     claims = Claims(seen="sunny", heard="sunny")
-    assert reply(claims, "day", "zh", stance="confirm", advice=False) == "是的，今天天气很好，阳光明媚。"
+    assert reply(claims, "day", "zh", advice=False) == "是的，今天天气很好，阳光明媚。"
     assert "{now}天气很好。" in remarks.REMARKS["sunny"].of("zh", "train")
     assert "{now}天气怎么样？" in remarks.HOW.of("zh", "train")
     answers = {
@@ -76,21 +76,19 @@ def test_the_talk_that_the_design_is_known_by():
 
 
 @pytest.mark.parametrize(
-    ("claims", "time", "stance", "advice", "english", "chinese"),
+    ("claims", "time", "advice", "english", "chinese"),
     [
         (
             Claims(seen="rain"),
             "night",
-            "none",
             False,
             "It is raining tonight, take an umbrella.",
             "今晚在下雨，记得带伞。",
         ),
-        (Claims(heard="snow"), None, "none", True, "It is snowing, dress warmly.", "在下雪，多穿衣服。"),
+        (Claims(heard="snow"), None, True, "It is snowing, dress warmly.", "在下雪，多穿衣服。"),
         (
             Claims("sunny", "storm", "sunny"),
             "day",
-            "correct",
             True,
             "I see a clear sky, hear a storm and read a clear sky: "
             "no, it is sunny today, bright and warm, good for a walk.",
@@ -98,8 +96,7 @@ def test_the_talk_that_the_design_is_known_by():
         ),
         (
             Claims("sunny", "rain"),
-            None,
-            "doubt",
+            "day",
             False,
             "I see a clear sky, but I hear rain.",
             "我看到晴天，但听到下雨。",
@@ -107,24 +104,29 @@ def test_the_talk_that_the_design_is_known_by():
         (
             Claims(None, "snow", "storm"),
             None,
-            "doubt",
             False,
             "I hear snow, but I read a storm.",
             "我听到下雪，但读到暴风雨。",
         ),
         (
+            Claims("snow", "rain", "rain"),  # by night in the picture, which is wrong
+            "night",
+            False,
+            "I see snow, hear rain and read rain: yes, it is raining, take an umbrella.",
+            "我看到下雪，听到下雨，读到下雨：是的，在下雨，记得带伞。",
+        ),
+        (
             Claims("cloudy", "rain", "snow"),
             None,
-            "doubt",
             False,
             "I see clouds, hear rain and read snow.",
             "我看到阴天，听到下雨，读到下雪。",
         ),
     ],
 )
-def test_replies_have_one_form(claims, time, stance, advice, english, chinese):
-    assert reply(claims, time, "en", stance=stance, advice=advice) == english
-    assert reply(claims, time, "zh", stance=stance, advice=advice) == chinese
+def test_replies_have_one_form(claims, time, advice, english, chinese):
+    assert reply(claims, time, "en", advice=advice) == english
+    assert reply(claims, time, "zh", advice=advice) == chinese
 
 
 @pytest.mark.parametrize(

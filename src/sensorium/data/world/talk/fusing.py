@@ -11,11 +11,12 @@ Facts: `attribute` ("thing", "weather", "digit"), `truth` (null in doubt), `case
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from sensorium.data.world.scene import Group, Scene
 from sensorium.data.world.talk import lexicon
-from sensorium.data.world.talk.majority import claims_for
+from sensorium.data.world.talk.majority import Claims, claims_for
 from sensorium.data.world.talk.remarks import NOW, REMARKS
 from sensorium.data.world.talk.setting import Maker, Phrases, Setting
 from sensorium.data.world.talk.types import Language, Seen, Talk
@@ -116,10 +117,6 @@ def _thing_scene(setting: Setting, value: str) -> Scene:
     return setting.scene("things", [Group(1, colour, kind, size="large")])
 
 
-def _weather_claim(setting: Setting, value: str) -> str:
-    return setting.say(REMARKS[value], now=NOW[setting.language][0])
-
-
 # Each matter: its values, their names, a picture of one, the words that claim one, and the questions.
 _Values = Callable[[Setting], list[str]]
 _Name = Callable[[str, Language], str]
@@ -150,6 +147,47 @@ _PRESENT = (  # seen, heard, read, and the share of each
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """One thing to be stated: its `attribute`, what it may be, and how a setting draws, says and asks for it."""
+
+    attribute: str
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, setting: Setting) -> Matter:
+        """Any of the matters."""
+        attribute = setting.pick(tuple(_MATTERS))
+        return cls(attribute, tuple(_MATTERS[attribute][0](setting)))
+
+    def names(self, language: Language) -> dict[str, str]:
+        """What each value is called."""
+        return {value: _MATTERS[self.attribute][1](value, language) for value in self.values}
+
+    def scene(self, setting: Setting, value: str) -> Scene:
+        """A scene that shows a value."""
+        return _MATTERS[self.attribute][2](setting, value)
+
+    def claim(self, setting: Setting, value: str) -> str:
+        """Words that claim a value."""
+        if self.attribute == "weather":
+            return setting.say(REMARKS[value], now=NOW[setting.language][0])
+        return setting.say(CLAIM, value=_MATTERS[self.attribute][1](value, setting.language))
+
+    def typed(self, setting: Setting, value: str | None) -> str:
+        """The question, behind what claims a value where there is one."""
+        words = [] if value is None else [self.claim(setting, value)]
+        words.append(setting.say(_MATTERS[self.attribute][3]))
+        return ("" if setting.language == "zh" else " ").join(words)
+
+    def answer(self, claims: Claims, language: Language) -> str:
+        """What is believed of it, or the doubt."""
+        names = self.names(language)
+        if claims.majority is None:
+            return claims.doubt(names, language)
+        return claims.concluded(names[claims.majority], names, language)
+
+
 def fuse(
     setting: Setting,
     *,
@@ -171,28 +209,14 @@ def fuse(
     """
     if present is None:
         present = setting.dice.choices([way for way, _ in _PRESENT], [share for _, share in _PRESENT])[0]
-    language, attribute = setting.language, setting.pick(tuple(_MATTERS))
-    values_of, name, draw, question = _MATTERS[attribute]
-    values = values_of(setting)
+    matter = Matter.of(setting)
     seen, heard, read = present
-    claims = claims_for(setting, values, seen=seen, heard=heard, read=read, agree=agree, scattered=scattered)
-    names = {value: name(value, language) for value in values}
-
-    def words(speaker: Setting, value: str) -> str:
-        if attribute == "weather":
-            return _weather_claim(speaker, value)
-        return speaker.say(CLAIM, value=name(value, speaker.language))
-
-    picture = Seen(draw(setting, claims.seen)) if claims.seen else None
+    claims = claims_for(setting, matter.values, seen=seen, heard=heard, read=read, agree=agree, scattered=scattered)
+    picture = Seen(matter.scene(setting, claims.seen)) if claims.seen else None
     speaker = setting.in_other_language() if setting.chance(foreign) else setting
-    spoken = speaker.speak(words(speaker, claims.heard)) if claims.heard else None
-    claimed = [words(setting, claims.read)] if claims.read else []
-    typed = ("" if language == "zh" else " ").join([*claimed, setting.say(question)])
-    if claims.majority is None:
-        answer = claims.doubt(names, language)
-    else:
-        answer = claims.concluded(names[claims.majority], names, language)
-    facts = {"attribute": attribute, "truth": claims.majority, "case": claims.case, "answer": answer}
+    spoken = speaker.speak(matter.claim(speaker, claims.heard)) if claims.heard else None
+    typed, answer = matter.typed(setting, claims.read), matter.answer(claims, setting.language)
+    facts = {"attribute": matter.attribute, "truth": claims.majority, "case": claims.case, "answer": answer}
     facts |= {"seen": claims.seen, "heard": claims.heard, "read": claims.read}
     return setting.talk(kind, setting.arranged(picture, spoken, typed), answer, facts)
 

@@ -157,6 +157,13 @@ def _ask_where(setting: Setting, scene: Scene) -> Question | None:
     return Question("where", text, lexicon.place_word(thing.place, language))
 
 
+def ask_how_they_stand(setting: Setting, *names: str) -> str:
+    """Whether the one of two things, by their names, stands in some way to the other."""
+    one, other = names
+    *_, words = _RELATIONS[setting.pick(tuple(_RELATIONS))]
+    return setting.say(said.RELATION, one=one, other=other, relation=words[setting.language])
+
+
 def _concluded(facts: str, language: Language, *, holds: bool) -> str:
     """What is so of two things, and whether what was asked follows."""
     return _SO[language].format(facts=facts, answer=_YES_NO[language][holds])

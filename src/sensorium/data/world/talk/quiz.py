@@ -4,25 +4,36 @@
 known by its shape in a colour that it was never seen in.
 
 In `verify` most of what is asked comes down to yes or no: single words among hundreds, which a model learns last. In
-`told` no picture is shown: what is where is told in words, and only what follows is left to learn.
+`told` no picture is shown: what is where is told in words, and only what follows is left to learn. `doubt` is about
+what a picture and a recording state: whom to believe is decided anew with every remark.
 
-Facts: `answers` (a list of [sort, answer], in order).
+Facts: `answers` (a list of [sort, answer], in order; in `doubt` the sort is "agree", "miss" or "contradict").
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 from sensorium.data.world.scene import Scene, Thing
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.captions import CAPTION, describe
+from sensorium.data.world.talk.fusing import Matter
+from sensorium.data.world.talk.majority import Claims
 from sensorium.data.world.talk.phrasings import COUNT, WHERE
 from sensorium.data.world.talk.places import DETECT, EVERYTHING, boxes_phrase
 from sensorium.data.world.talk.questions import ASKED, clear_things, questions_about, with_place
 from sensorium.data.world.talk.refusals import ask_of_absent
 from sensorium.data.world.talk.setting import Setting
 from sensorium.data.world.talk.types import Piece, Seen, Talk, Turn
+from sensorium.data.world.talk.weather import remark, reply
+from sensorium.data.world.things import WEATHERS
 
+_Asked: TypeAlias = tuple[str, str, str]  # the sort of question, its words, and the answer
 _MOST = 10  # questions about a picture
 _MOST_TO_VERIFY = 16
+_MOST_DOUBTS = 6
+_STATED, _STATED_WEIGHTS = ((True, True), (True, False), (False, True)), (0.7, 0.15, 0.15)  # in picture and recording
 _VERIFIED = {"relation": 10, "more": 4, "exist": 3, "where": 2, "count": 1}  # sort: how often it is asked at most
 _BOXES = 5  # boxes in an answer
 
@@ -37,7 +48,7 @@ def quiz(setting: Setting) -> Talk:
         asked.append(("caption", setting.say(CAPTION), describe(scene, setting.language)))
     if 0 < len(scene.things) <= _BOXES and setting.chance(0.6):
         asked.append(_detection(setting, scene))
-    return _asked(setting, "quiz", Seen(scene), asked)
+    return _asked(setting, "quiz", (Seen(scene),), asked)
 
 
 def shapes(setting: Setting) -> Talk:
@@ -58,7 +69,7 @@ def shapes(setting: Setting) -> Talk:
         text = setting.say(DETECT, things=EVERYTHING[language])
         asked.append(("detect", text, boxes_phrase(scene.things, scene, language)))
     asked += [("where", *where) for where in _places(setting, scene)]
-    return _asked(setting, "shapes", Seen(scene), asked)
+    return _asked(setting, "shapes", (Seen(scene),), asked)
 
 
 def verify(setting: Setting) -> Talk:
@@ -70,7 +81,7 @@ def verify(setting: Setting) -> Talk:
         questions = (ASKED[name][1](setting, scene) for _ in range(times))
         asked += [(question.sort, question.text, question.answer) for question in questions if question is not None]
     asked += [("absent", *ask_of_absent(setting, scene)) for _ in range(1 + setting.dice.randrange(3))]
-    return _asked(setting, "verify", Seen(scene), list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
+    return _asked(setting, "verify", (Seen(scene),), list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
 
 
 def told(setting: Setting) -> Talk:
@@ -86,7 +97,38 @@ def told(setting: Setting) -> Talk:
     names = (lexicon.coloured(thing.colour, thing.kind, language) for thing in clear)
     places = (with_place(name, thing, language) for name, thing in zip(names, clear, strict=True))
     words = lexicon.sentence(lexicon.COMMA[language].join(places), language)
-    return _asked(setting, "told", words, list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
+    return _asked(setting, "told", (words,), list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
+
+
+def doubt(setting: Setting) -> Talk:
+    """A picture and a recording, or one of them, that state a thing each, and up to six remarks, each as if the first.
+
+    Who remarks agrees with both, with one, with neither, or just asks.
+    """
+    shows, speaks = setting.dice.choices(_STATED, _STATED_WEIGHTS)[0]
+    matter = None if setting.chance(0.5) else Matter.of(setting)
+    values = setting.dice.sample(WEATHERS if matter is None else matter.values, 3)
+    seen, heard = values[0] if shows else None, values[setting.chance(0.6)] if speaks else None
+    scene, words = None, ""
+    if matter is None:
+        if seen:
+            scene = setting.scene("mixed" if setting.chance(0.15) else "sky", weather=seen)
+        words = remark(setting, "says", heard, scene)
+    else:
+        scene = matter.scene(setting, seen) if seen else None
+        words = matter.claim(setting, heard) if heard else ""
+    asked = []
+    for read in (*values, *values, None):
+        claims = Claims(seen, heard, read)
+        if matter is None:
+            text = remark(setting, "asks" if read is None else setting.pick(("says", "says asks")), read, scene)
+            answer = reply(claims, scene.time if scene else None, setting.language, advice=False)
+        else:
+            text, answer = matter.typed(setting, read), matter.answer(claims, setting.language)
+        asked.append((claims.case, text, answer))
+    about = [Seen(scene)] if scene else []
+    stated: list[Piece] = [*about, setting.speak(words)] if words else [*about]
+    return _asked(setting, "doubt", stated, list(dict.fromkeys(asked)), _MOST_DOUBTS)
 
 
 def _places(setting: Setting, scene: Scene) -> list[tuple[str, str]]:
@@ -99,12 +141,12 @@ def _places(setting: Setting, scene: Scene) -> list[tuple[str, str]]:
     ]
 
 
-def _asked(setting: Setting, kind: str, about: Piece, asked: list[tuple[str, str, str]], most: int = _MOST) -> Talk:
+def _asked(setting: Setting, kind: str, about: Sequence[Piece], asked: list[_Asked], most: int = _MOST) -> Talk:
     """A talk of so many of the questions at most, in any order, what they are about with the first."""
     setting.dice.shuffle(asked)
     turns = []
     for index, (_, text, answer) in enumerate(asked[:most]):
-        words = setting.arranged(about, text) if index == 0 else (text,)
+        words = setting.arranged(*about, text) if index == 0 else (text,)
         turns += [Turn("user", words), Turn("assistant", (answer,))]
     answers = [[sort, answer] for sort, _, answer in asked[:most]]
     return Talk(kind, setting.language, tuple(turns), {"answers": answers})

@@ -101,28 +101,35 @@ def weather(setting: Setting) -> Talk:
     if claims.seen is not None:
         scene = setting.scene("mixed" if setting.chance(0.15) else "sky", weather=claims.seen)
     advice = "asks" in voice + text and setting.chance(0.3)
-    heard = _words(setting, voice, claims.heard, scene, advice=advice)
-    read = _words(setting, text, claims.read, scene, advice=advice)
+    heard = remark(setting, voice, claims.heard, scene, advice=advice)
+    read = remark(setting, text, claims.read, scene, advice=advice)
     spoken: Spoken | None = setting.speak(heard) if heard else None
     shown: Piece | None = Seen(scene) if scene else None
-    time = scene.time if scene and claims.majority == claims.seen else None
-    stance = _stance(claims)
-    answer = reply(claims, time, setting.language, stance=stance, advice=advice)
-    facts = {"weather": claims.majority, "time": time, "stance": stance, "case": claims.case, "advice": advice}
+    time = scene.time if scene else None
+    answer = reply(claims, time, setting.language, advice=advice)
+    facts = {"weather": claims.majority, "time": _known(time, claims), "stance": _stance(claims), "case": claims.case}
     facts |= {"seen": claims.seen, "heard": claims.heard, "read": claims.read, "answer": answer}
-    return setting.talk("weather", setting.arranged(shown, spoken, read), answer, facts)
+    return setting.talk("weather", setting.arranged(shown, spoken, read), answer, facts | {"advice": advice})
 
 
-def reply(claims: Claims, time: str | None, language: Language, *, stance: str, advice: bool) -> str:
-    """The one answer to what is claimed: the weather, or the doubt where there is no majority."""
+def reply(claims: Claims, time: str | None, language: Language, *, advice: bool) -> str:
+    """The one answer to what is claimed: the weather, or the doubt where there is no majority.
+
+    `time` is that of the picture, where there is one.
+    """
     names = _NAMES[language]
     if claims.majority is None:
         return claims.doubt(names, language)
-    statement = _STATEMENTS[language][claims.majority][("day", "night", None).index(time)]
-    words = _STANCES[language].get(stance, "") + statement
+    statement = _STATEMENTS[language][claims.majority][("day", "night", None).index(_known(time, claims))]
+    words = _STANCES[language].get(_stance(claims), "") + statement
     if advice and claims.majority == "sunny":
         words += _CLEAR_ADVICE[language]
     return lexicon.sentence(claims.concluded(words, names, language), language)
+
+
+def _known(time: str | None, claims: Claims) -> str | None:
+    """The time of day, where the picture that shows it is right."""
+    return time if claims.majority == claims.seen else None
 
 
 def _stance(claims: Claims) -> str:
@@ -135,7 +142,7 @@ def _stance(claims: Claims) -> str:
     return "correct" if wrong else "confirm"
 
 
-def _words(setting: Setting, does: str, claim: str | None, scene: Scene | None, *, advice: bool) -> str:
+def remark(setting: Setting, does: str, claim: str | None, scene: Scene | None, *, advice: bool = False) -> str:
     """What voice or text says: a remark that claims, a question, both, or nothing."""
     night = scene is not None and scene.time == "night"
     now = said.NOW[setting.language][night and setting.chance(0.5)]
