@@ -117,6 +117,17 @@ def test_of_drafts_that_change_a_picture_what_would_be_shown_is_looked_at(
     assert len(chosen) > 1
 
 
+@pytest.mark.parametrize(("candidates", "edits"), [(4, 2), (1, 3), (3, 1), (2, None)])
+def test_pictures_that_go_by_another_have_drafts_in_a_number_of_their_own(
+    maker: Model, drafts: list[list[list[int]]], candidates: int, edits: int | None
+) -> None:
+    settings = asked(image_candidates=candidates, image_edit_candidates=edits)
+    maker.chat([Message.user((scribble(3), Text("A red ball.")))], **settings)
+    maker.chat(TALKS[0], **settings)
+    wanted = [number for number in (candidates if edits is None else edits, candidates) if number > 1]
+    assert [len(each) for each in drafts] == wanted
+
+
 def test_each_of_several_pictures_and_replies_has_drafts_of_its_own(
     maker: Model, drafts: list[list[list[int]]]
 ) -> None:
@@ -188,3 +199,5 @@ def test_odd_numbers_of_drafts_are_refused(maker: Model) -> None:
     for number in (0, 33):
         with pytest.raises(RequestError, match=f"image_candidates = {number}"):
             maker.chat(TALKS[0], **asked(image_candidates=number))
+        with pytest.raises(RequestError, match=f"image_edit_candidates = {number}"):
+            maker.chat(TALKS[0], **asked(image_edit_candidates=number))

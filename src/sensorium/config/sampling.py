@@ -26,7 +26,8 @@ class SamplingConfig(Config):
 
     With `image_look`, `image_candidates` drafts are drawn of each picture, and the model looks at them and shows the
     best one: it answers each of these requests (one in each of its languages) with what it would sketch a picture by,
-    and the draft that most likely led to the sketch at hand is the best. See `drafts.Easel`.
+    and the draft that most likely led to the sketch at hand is the best. Pictures that go by an earlier one may have
+    another number of them, `image_edit_candidates`. See `drafts.Easel`.
 
     With `look_first` and `listen_first` a model takes note before it answers: it meets one of these requests (one in
     each of its languages) for each picture that the user shows, and for what the user says, so that what is where, and
@@ -49,6 +50,7 @@ class SamplingConfig(Config):
     image_guidance: float = Field(default=0.0, ge=0.0, le=100.0)
     image_edit_guidance: float | None = Field(default=None, ge=0.0, le=100.0)
     image_candidates: int = Field(default=1, ge=1, le=32)
+    image_edit_candidates: int | None = Field(default=None, ge=1, le=32)
     image_look: tuple[str, ...] = Field(default=(), max_length=8)
     look_first: tuple[str, ...] = Field(default=(), max_length=8)
     listen_first: tuple[str, ...] = Field(default=(), max_length=8)

@@ -50,7 +50,8 @@ class Easel:
     @staticmethod
     def serves(processor: Processor, sampling: SamplingConfig) -> bool:
         """Whether drafts are asked for, would differ, and can be looked at."""
-        wanted = sampling.image_candidates > 1 and bool(sampling.image_look) and sampling.image_temperature > 0
+        several = max(sampling.image_candidates, sampling.image_edit_candidates or 1) > 1
+        wanted = several and bool(sampling.image_look) and sampling.image_temperature > 0
         config, codecs = processor.config, processor.codecs
         sees = config is not None and config.vision is not None and processor.template is not None
         return wanted and sees and codecs is not None and codecs.image is not None
@@ -65,9 +66,10 @@ class Easel:
             cancel: once set, there is nothing more to draw.
 
         Returns:
-            The best draft, or None where there is nothing to choose by (no sketch) or for (it is cancelled).
+            The best draft, or None where there is nothing to choose by (no sketch), from (a single draft) or for (it is
+            cancelled).
         """
-        if not reply.sketch:
+        if not reply.sketch or reply.candidates == 1:
             return None
         drawn = self._drafts(rows, row, reply, cancel)
         if drawn is None:

@@ -164,10 +164,19 @@ class Reply:
         """Who chooses the codes of each draft of its pictures."""
         picture = self._vocabulary.picture
         assert picture is not None
-        if not self._drafters:
-            settings, apart = _of_pictures(self._sampling), range(self._sampling.image_candidates)
-            self._drafters = [Sampler(settings, picture.codebook_size, index=self._index + n * _APART) for n in apart]
-        return self._drafters
+        sampling, apart = self._sampling, range(len(self._drafters), self.candidates)
+        self._drafters += [
+            Sampler(_of_pictures(sampling), picture.codebook_size, index=self._index + n * _APART) for n in apart
+        ]
+        return self._drafters[: self.candidates]
+
+    @property
+    def candidates(self) -> int:
+        """How many drafts the next picture has."""
+        sampling = self._sampling
+        if sampling.image_edit_candidates is None or not self._grammar.goes_by_another:
+            return sampling.image_candidates
+        return sampling.image_edit_candidates
 
     def draft(self, codes: Sequence[int]) -> bytes:
         """The PNG file of a picture that it may show."""
