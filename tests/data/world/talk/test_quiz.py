@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 
 from sensorium.data.world.talk import LANGUAGES, Seen, Spoken, lexicon, make_talk
+from sensorium.data.world.talk.majority import Claims
 from sensorium.data.world.talk.refusals import is_refusal
 from sensorium.data.world.things import COLOURS, KINDS, PLACES
 
+WORDS = {
+    "en": {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)},
+    "zh": {"左边": (0, -1), "右边": (0, 1), "上面": (1, -1), "下面": (1, 1)},
+}
 YES_NO = {"en": {"yes", "no"}, "zh": {"是的", "不是", "有", "没有"}}
 
 
@@ -37,7 +42,7 @@ def test_what_is_verified_is_mostly_yes_or_no_and_as_often_one_as_the_other(lang
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_is_asked_of_what_is_not_there_is_refused(language):
-    refused, beside = 0, 0
+    refused, beside = 0, Counter()
     for talk in drawn("verify", language):
         (scene,) = (part.scene for part in talk.turns[0].parts if isinstance(part, Seen))
         there = {lexicon.noun(thing.kind, language) for thing in scene.things}
@@ -45,20 +50,21 @@ def test_what_is_asked_of_what_is_not_there_is_refused(language):
             assert is_refusal(answer) == (sort == "absent")
             if sort == "absent":
                 refused += 1
-                beside += any(name in question.text for name in there)
+                if any(word in question.text for word in WORDS[language]):
+                    absent = re.fullmatch("I see no (.+)[.]|我没有看到(.+)。", answer)
+                    name = absent[1] or absent[2]
+                    other = next(noun for noun in there if re.search(rf"(?<![a-z]){noun}(?![a-z])", question.text))
+                    beside[question.text.index(f" {name}" if absent[1] else name) < question.text.index(other)] += 1
                 assert not any(
                     answer.rstrip(".。").endswith((" " if language == "en" else "") + name) for name in there
                 )
     assert refused > 200
-    assert 0.2 * refused < beside < 0.5 * refused  # how it stands to what is there
+    assert beside.total() > 0.2 * refused  # how it stands to what is there
+    assert min(beside.values()) > 0.3 * beside.total()
 
 
 PLACED = {"en": "({names}) ({places})(?! of)", "zh": "({names})在({places})"}
 STAND = {"en": "({names}) ({words}) ({names}), so (yes|no)", "zh": "({names})在({names})({words})，所以(是的|不是)"}
-WORDS = {
-    "en": {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)},
-    "zh": {"左边": (0, -1), "右边": (0, 1), "上面": (1, -1), "下面": (1, 1)},
-}
 
 
 def one_of(words):
@@ -103,49 +109,59 @@ def test_what_is_asked_of_what_was_told_in_words_follows_from_the_words(language
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_questions_about_a_picture_are_not_asked_twice(language):
-    for kind in ("quiz", "verify", "told"):
+    for kind in ("quiz", "verify", "told", "remarked"):
         for talk in drawn(kind, language, n=60):
             questions = [turn.text for turn in talk.turns[::2]]
             assert len(set(questions)) == len(questions)
 
 
-CLAIMED = {
-    "en": re.compile(r"I (?:see (.+?))?(?:, |, but I )?(?:hear (.+?))?(?:, but I | and )?(?:read (.+?))?(?:: (.+)|\.)"),
-    "zh": re.compile(r"我(?:看到(.+?))?(?:，|，但)?(?:听到(.+?))?(?:，|，但)?(?:读到(.+?))?(?:：(.+)|。)"),
-}
+def claimed(text, language):
+    """What a text claims: a thing, a weather or a digit."""
+    attributes = sorted(lexicon.attributes(text, language))
+    values = [each for each in attributes if each.startswith(("1 ", "weather:"))]
+    if values:
+        return values[0]
+    words = re.sub("一定|一个词|one word", "", text.lower())
+    digits = [n for n in range(10) if re.search(rf"(?<![a-z]){lexicon.number(n, language)}(?![a-z])", words)]
+    return f"digit {digits[0]}" if digits else None
+
+
+def shown(scene):
+    if scene.digits:
+        return f"digit {scene.digits[0]}"
+    if scene.weather:
+        return f"weather:{scene.weather}"
+    return f"1 {scene.things[0].colour} {scene.things[0].kind}"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_who_remarks_on_what_is_shown_and_said_is_believed_with_one_of_the_two(language, split):
-    outcomes = Counter()
-    for index in range(300):
-        talk = make_talk("doubt", np.random.default_rng([32, index]), language=language, split=split)
-        first = talk.turns[0].parts
-        assert 1 <= sum(not isinstance(part, str) for part in first) <= 2
-        spoken = "".join(part.text for part in first if isinstance(part, Spoken))
+def test_each_remark_is_weighed_against_what_is_shown_and_said(language, split):
+    outcomes, stated = Counter(), Counter()
+    for index in range(200):
+        talk = make_talk("remarked", np.random.default_rng([32, index]), language=language, split=split)
+        about = [part for part in talk.turns[0].parts if not isinstance(part, str)]
+        seen = [shown(part.scene) for part in about if isinstance(part, Seen)]
+        heard = [claimed(part.text, language) for part in about if isinstance(part, Spoken)]
+        assert len(seen) <= 1 >= len(heard)
+        assert seen or heard
         assert 5 <= len(talk.turns) // 2 <= 6
         for asked, answered, (case, answer) in zip(
             talk.turns[::2], talk.turns[1::2], talk.facts["answers"], strict=True
         ):
+            claims = Claims(*(seen or [None]), *(heard or [None]), claimed(asked.text, language))
             assert answered.text == answer
-            read = CLAIMED[language].fullmatch(answer)
-            assert (read is not None) == (case == "contradict")
-            if read is None:
-                outcomes[case] += 1
-                continue
-            *claimed, conclusion = read.groups()
-            given = [claim for claim in claimed if claim]
-            believed = {claim for claim in given if given.count(claim) > 1}
-            assert bool(conclusion) == bool(believed)
-            outcomes[f"{len(given)} claims, {len(believed)} believed"] += 1
-            if any(each[0] == "1" for each in lexicon.attributes(answer, language)):  # a thing: its name claims it
-                stated = [part.scene.things[0] for part in first if isinstance(part, Seen)]
-                names = [{f"1 {thing.colour} {thing.kind}"} for thing in stated]
-                names += [lexicon.attributes(text, language) for text in (spoken, asked.text)]
-                assert [lexicon.attributes(claim, language) for claim in given] == list(filter(None, names))
-                assert conclusion is None or believed == {conclusion}
-    assert set(outcomes) == {
-        "agree", "miss", "2 claims, 0 believed", "3 claims, 0 believed", "3 claims, 1 believed",
-    }  # fmt: skip
-    assert min(outcomes.values()) > 30
+            assert case == claims.case
+            *facts, conclusion = re.split("[:：]", answer)
+            assert bool(facts or answer.startswith(("I ", "我"))) == (case == "contradict")
+            if case == "contradict":
+                clauses = re.split(", | and |，", (facts or [answer])[0])
+                assert [claimed(clause, language) for clause in clauses] == list(claims.present.values())
+                assert bool(facts) == (claims.majority is not None)
+            if claims.majority is not None:
+                assert claimed(conclusion, language) == claims.majority
+            outcomes[case, claims.majority is None] += 1
+        stated[len(seen), len(heard)] += 1
+    assert set(outcomes) == {("agree", False), ("miss", False), ("contradict", False), ("contradict", True)}
+    assert min(outcomes.values()) > 40
+    assert set(stated) == {(1, 1), (1, 0), (0, 1)}

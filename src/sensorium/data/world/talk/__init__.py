@@ -17,7 +17,7 @@ from sensorium.data.world.talk.making import ALOUD, VOICE, discuss, draw, edit, 
 from sensorium.data.world.talk.noting import noted
 from sensorium.data.world.talk.places import detect, ground, look, look_over, outline, point
 from sensorium.data.world.talk.questions import vqa
-from sensorium.data.world.talk.quiz import doubt, quiz, shapes, told, verify
+from sensorium.data.world.talk.quiz import quiz, remarked, shapes, told, verify
 from sensorium.data.world.talk.refusals import refuse
 from sensorium.data.world.talk.school import arithmetic, instruct
 from sensorium.data.world.talk.setting import Maker, Setting
@@ -48,7 +48,7 @@ KINDS: dict[str, Maker] = {
     "shapes": shapes,
     "verify": verify,
     "told": told,
-    "doubt": doubt,
+    "remarked": remarked,
     "weather": weather,
     "detect": detect,
     "point": point,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from sensorium.data.world.scene import Group, Scene
 from sensorium.data.world.talk import lexicon
@@ -117,19 +118,24 @@ def _thing_scene(setting: Setting, value: str) -> Scene:
     return setting.scene("things", [Group(1, colour, kind, size="large")])
 
 
-# Each matter: its values, their names, a picture of one, the words that claim one, and the questions.
-_Values = Callable[[Setting], list[str]]
-_Name = Callable[[str, Language], str]
-_Draw = Callable[[Setting, str], Scene]
-_MATTERS: dict[str, tuple[_Values, _Name, _Draw, Phrases]] = {
-    "thing": (_thing_values, _thing_name, _thing_scene, WHAT),
-    "weather": (
+class _Sort(NamedTuple):
+    """A sort of matter: what it may be, what each of these is called, how it is drawn, and what is asked."""
+
+    values: Callable[[Setting], list[str]]
+    name: Callable[[str, Language], str]
+    draw: Callable[[Setting, str], Scene]
+    question: Phrases
+
+
+_SORTS = {
+    "thing": _Sort(_thing_values, _thing_name, _thing_scene, WHAT),
+    "weather": _Sort(
         lambda _: list(WEATHERS),
         lexicon.weather_word,
         lambda setting, value: setting.scene("sky", weather=value),
         WEATHER,
     ),
-    "digit": (
+    "digit": _Sort(
         lambda _: [str(value) for value in range(10)],
         lambda value, language: lexicon.number(int(value), language),
         lambda setting, value: setting.scene("digits", digits=[int(value)]),
@@ -149,40 +155,36 @@ _PRESENT = (  # seen, heard, read, and the share of each
 
 @dataclass(frozen=True, slots=True)
 class Matter:
-    """One thing to be stated: its `attribute`, what it may be, and how a setting draws, says and asks for it."""
+    """One thing to be stated: which attribute of what is there, and the values among which it is."""
 
     attribute: str
     values: tuple[str, ...]
 
     @classmethod
-    def of(cls, setting: Setting) -> Matter:
-        """Any of the matters."""
-        attribute = setting.pick(tuple(_MATTERS))
-        return cls(attribute, tuple(_MATTERS[attribute][0](setting)))
-
-    def names(self, language: Language) -> dict[str, str]:
-        """What each value is called."""
-        return {value: _MATTERS[self.attribute][1](value, language) for value in self.values}
+    def drawn(cls, setting: Setting) -> Matter:
+        """Any of the three: a thing (one of three pairs), a weather or a digit."""
+        attribute = setting.pick(tuple(_SORTS))
+        return cls(attribute, tuple(_SORTS[attribute].values(setting)))
 
     def scene(self, setting: Setting, value: str) -> Scene:
         """A scene that shows a value."""
-        return _MATTERS[self.attribute][2](setting, value)
+        return _SORTS[self.attribute].draw(setting, value)
 
     def claim(self, setting: Setting, value: str) -> str:
         """Words that claim a value."""
         if self.attribute == "weather":
             return setting.say(REMARKS[value], now=NOW[setting.language][0])
-        return setting.say(CLAIM, value=_MATTERS[self.attribute][1](value, setting.language))
+        return setting.say(CLAIM, value=_SORTS[self.attribute].name(value, setting.language))
 
     def typed(self, setting: Setting, value: str | None) -> str:
-        """The question, behind what claims a value where there is one."""
+        """The question, behind words that claim a value where there is one."""
         words = [] if value is None else [self.claim(setting, value)]
-        words.append(setting.say(_MATTERS[self.attribute][3]))
+        words.append(setting.say(_SORTS[self.attribute].question))
         return ("" if setting.language == "zh" else " ").join(words)
 
     def answer(self, claims: Claims, language: Language) -> str:
         """What is believed of it, or the doubt."""
-        names = self.names(language)
+        names = {value: _SORTS[self.attribute].name(value, language) for value in self.values}
         if claims.majority is None:
             return claims.doubt(names, language)
         return claims.concluded(names[claims.majority], names, language)
@@ -209,7 +211,7 @@ def fuse(
     """
     if present is None:
         present = setting.dice.choices([way for way, _ in _PRESENT], [share for _, share in _PRESENT])[0]
-    matter = Matter.of(setting)
+    matter = Matter.drawn(setting)
     seen, heard, read = present
     claims = claims_for(setting, matter.values, seen=seen, heard=heard, read=read, agree=agree, scattered=scattered)
     picture = Seen(matter.scene(setting, claims.seen)) if claims.seen else None

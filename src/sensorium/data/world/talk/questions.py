@@ -157,13 +157,6 @@ def _ask_where(setting: Setting, scene: Scene) -> Question | None:
     return Question("where", text, lexicon.place_word(thing.place, language))
 
 
-def ask_how_they_stand(setting: Setting, *names: str) -> str:
-    """Whether the one of two things, by their names, stands in some way to the other."""
-    one, other = names
-    *_, words = _RELATIONS[setting.pick(tuple(_RELATIONS))]
-    return setting.say(said.RELATION, one=one, other=other, relation=words[setting.language])
-
-
 def _concluded(facts: str, language: Language, *, holds: bool) -> str:
     """What is so of two things, and whether what was asked follows."""
     return _SO[language].format(facts=facts, answer=_YES_NO[language][holds])
@@ -180,13 +173,13 @@ def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
         return None
     one, other = setting.dice.sample(things, 2)
     relation = setting.pick(tuple(_RELATIONS))
-    axis, sign, words = _RELATIONS[relation]
+    axis, sign, _ = _RELATIONS[relation]
     offset = sign * (one.centre[axis] - other.centre[axis])
     if abs(offset) < _MARGIN or one.third(axis) == other.third(axis):
         return None
     language, holds = setting.language, offset > 0
     names = {"one": _name(setting, one), "other": _name(setting, other)}
-    text = setting.say(said.RELATION, **names, relation=words[language])
+    text = _how_they_stand(setting, relation, **names)
     told = (with_place(name, thing, language) for name, thing in zip(names.values(), (one, other), strict=True))
     *_, true = _RELATIONS[relation if holds else _OPPOSITES[relation]]
     stand = _STAND[language].format(places=lexicon.COMMA[language].join(told), relation=true[language], **names)
@@ -332,6 +325,22 @@ def single_things(scene: Scene) -> list[Thing]:
     return [thing for thing in scene.things if counts[thing.kind] == 1]
 
 
+def ask_beside_absent(setting: Setting, scene: Scene, absent: Pair) -> str | None:
+    """How a thing of the scene and one that is not there stand to each other; None where no thing is single."""
+    things = single_things(scene)
+    if not things:
+        return None
+    names = [_named(setting, *absent), _name(setting, setting.pick(things))]
+    setting.dice.shuffle(names)
+    one, other = names
+    return _how_they_stand(setting, setting.pick(tuple(_RELATIONS)), one, other)
+
+
+def _how_they_stand(setting: Setting, relation: str, one: str, other: str) -> str:
+    *_, words = _RELATIONS[relation]
+    return setting.say(said.RELATION, one=one, other=other, relation=words[setting.language])
+
+
 def absent_pair(setting: Setting, present: set[Pair] | frozenset[Pair]) -> Pair:
     """A colour and kind that are not there, often with the colour or the kind of one that is.
 
@@ -358,9 +367,13 @@ def _noun_words(kind: str, count: int, language: Language) -> dict[str, str]:
 
 def _name(setting: Setting, thing: Thing) -> str:
     """The thing by its kind, at times with its colour."""
+    return _named(setting, thing.colour, thing.kind)
+
+
+def _named(setting: Setting, colour: str, kind: str) -> str:
     if setting.chance(0.5):
-        return lexicon.noun(thing.kind, setting.language)
-    return lexicon.coloured(thing.colour, thing.kind, setting.language)
+        return lexicon.noun(kind, setting.language)
+    return lexicon.coloured(colour, kind, setting.language)
 
 
 def clear_things(scene: Scene) -> list[Thing]:

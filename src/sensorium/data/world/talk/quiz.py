@@ -4,15 +4,14 @@
 known by its shape in a colour that it was never seen in.
 
 In `verify` most of what is asked comes down to yes or no: single words among hundreds, which a model learns last. In
-`told` no picture is shown: what is where is told in words, and only what follows is left to learn. `doubt` is about
-what a picture and a recording state: whom to believe is decided anew with every remark.
+`told` no picture is shown: what is where is told in words, and only what follows is left to learn. In
+`remarked` it is what a picture and a recording claim: whom to believe is decided anew with every remark.
 
-Facts: `answers` (a list of [sort, answer], in order; in `doubt` the sort is "agree", "miss" or "contradict").
+Facts: `answers` (a list of [sort, answer], in order; in `remarked` the sort is "agree", "miss" or "contradict").
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypeAlias
 
 from sensorium.data.world.scene import Scene, Thing
@@ -26,14 +25,14 @@ from sensorium.data.world.talk.questions import ASKED, clear_things, questions_a
 from sensorium.data.world.talk.refusals import ask_of_absent
 from sensorium.data.world.talk.setting import Setting
 from sensorium.data.world.talk.types import Piece, Seen, Talk, Turn
-from sensorium.data.world.talk.weather import remark, reply
+from sensorium.data.world.talk.weather import remark, reply, sky
 from sensorium.data.world.things import WEATHERS
 
 _Asked: TypeAlias = tuple[str, str, str]  # the sort of question, its words, and the answer
 _MOST = 10  # questions about a picture
 _MOST_TO_VERIFY = 16
-_MOST_DOUBTS = 6
-_STATED, _STATED_WEIGHTS = ((True, True), (True, False), (False, True)), (0.7, 0.15, 0.15)  # in picture and recording
+_MOST_REMARKS = 6
+_CLAIMING, _CLAIMING_WEIGHTS = ((True, True), (True, False), (False, True)), (0.7, 0.15, 0.15)  # picture and recording
 _VERIFIED = {"relation": 10, "more": 4, "exist": 3, "where": 2, "count": 1}  # sort: how often it is asked at most
 _BOXES = 5  # boxes in an answer
 
@@ -48,7 +47,7 @@ def quiz(setting: Setting) -> Talk:
         asked.append(("caption", setting.say(CAPTION), describe(scene, setting.language)))
     if 0 < len(scene.things) <= _BOXES and setting.chance(0.6):
         asked.append(_detection(setting, scene))
-    return _asked(setting, "quiz", (Seen(scene),), asked)
+    return _asked(setting, "quiz", [Seen(scene)], asked)
 
 
 def shapes(setting: Setting) -> Talk:
@@ -69,7 +68,7 @@ def shapes(setting: Setting) -> Talk:
         text = setting.say(DETECT, things=EVERYTHING[language])
         asked.append(("detect", text, boxes_phrase(scene.things, scene, language)))
     asked += [("where", *where) for where in _places(setting, scene)]
-    return _asked(setting, "shapes", (Seen(scene),), asked)
+    return _asked(setting, "shapes", [Seen(scene)], asked)
 
 
 def verify(setting: Setting) -> Talk:
@@ -81,7 +80,7 @@ def verify(setting: Setting) -> Talk:
         questions = (ASKED[name][1](setting, scene) for _ in range(times))
         asked += [(question.sort, question.text, question.answer) for question in questions if question is not None]
     asked += [("absent", *ask_of_absent(setting, scene)) for _ in range(1 + setting.dice.randrange(3))]
-    return _asked(setting, "verify", (Seen(scene),), list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
+    return _asked(setting, "verify", [Seen(scene)], list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
 
 
 def told(setting: Setting) -> Talk:
@@ -97,38 +96,35 @@ def told(setting: Setting) -> Talk:
     names = (lexicon.coloured(thing.colour, thing.kind, language) for thing in clear)
     places = (with_place(name, thing, language) for name, thing in zip(names, clear, strict=True))
     words = lexicon.sentence(lexicon.COMMA[language].join(places), language)
-    return _asked(setting, "told", (words,), list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
+    return _asked(setting, "told", [words], list(dict.fromkeys(asked)), _MOST_TO_VERIFY)
 
 
-def doubt(setting: Setting) -> Talk:
-    """A picture and a recording, or one of them, that state a thing each, and up to six remarks, each as if the first.
+def remarked(setting: Setting) -> Talk:
+    """A picture and a recording, or one of them, that claim something, and up to six remarks or questions about it.
 
-    Who remarks agrees with both, with one, with neither, or just asks.
+    Each is answered by what is shown and said and by that remark, whatever was remarked before. It agrees with both,
+    with one or with neither.
     """
-    shows, speaks = setting.dice.choices(_STATED, _STATED_WEIGHTS)[0]
-    matter = None if setting.chance(0.5) else Matter.of(setting)
+    shows, speaks = setting.dice.choices(_CLAIMING, _CLAIMING_WEIGHTS)[0]
+    matter = None if setting.chance(0.5) else Matter.drawn(setting)
     values = setting.dice.sample(WEATHERS if matter is None else matter.values, 3)
     seen, heard = values[0] if shows else None, values[setting.chance(0.6)] if speaks else None
-    scene, words = None, ""
-    if matter is None:
-        if seen:
-            scene = setting.scene("mixed" if setting.chance(0.15) else "sky", weather=seen)
-        words = remark(setting, "says", heard, scene)
-    else:
-        scene = matter.scene(setting, seen) if seen else None
-        words = matter.claim(setting, heard) if heard else ""
+    scene = None if seen is None else sky(setting, seen) if matter is None else matter.scene(setting, seen)
+    about: list[Piece] = [] if scene is None else [Seen(scene)]
+    if heard is not None:
+        about.append(
+            setting.speak(remark(setting, "", heard, scene) if matter is None else matter.claim(setting, heard))
+        )
     asked = []
     for read in (*values, *values, None):
         claims = Claims(seen, heard, read)
         if matter is None:
-            text = remark(setting, "asks" if read is None else setting.pick(("says", "says asks")), read, scene)
+            text = remark(setting, "asks" if read is None or setting.chance(0.5) else "", read, scene)
             answer = reply(claims, scene.time if scene else None, setting.language, advice=False)
         else:
             text, answer = matter.typed(setting, read), matter.answer(claims, setting.language)
         asked.append((claims.case, text, answer))
-    about = [Seen(scene)] if scene else []
-    stated: list[Piece] = [*about, setting.speak(words)] if words else [*about]
-    return _asked(setting, "doubt", stated, list(dict.fromkeys(asked)), _MOST_DOUBTS)
+    return _asked(setting, "remarked", about, list(dict.fromkeys(asked)), _MOST_REMARKS)
 
 
 def _places(setting: Setting, scene: Scene) -> list[tuple[str, str]]:
@@ -141,7 +137,7 @@ def _places(setting: Setting, scene: Scene) -> list[tuple[str, str]]:
     ]
 
 
-def _asked(setting: Setting, kind: str, about: Sequence[Piece], asked: list[_Asked], most: int = _MOST) -> Talk:
+def _asked(setting: Setting, kind: str, about: list[Piece], asked: list[_Asked], most: int = _MOST) -> Talk:
     """A talk of so many of the questions at most, in any order, what they are about with the first."""
     setting.dice.shuffle(asked)
     turns = []

@@ -11,7 +11,7 @@ from sensorium.data.world.scene import Scene
 from sensorium.data.world.talk import lexicon, phrasings
 from sensorium.data.world.talk.captions import CAPTION
 from sensorium.data.world.talk.hearing import DICTATION, NOTHING_HEARD
-from sensorium.data.world.talk.questions import absent_pair, ask_how_they_stand
+from sensorium.data.world.talk.questions import absent_pair, ask_beside_absent
 from sensorium.data.world.talk.setting import Phrases, Setting
 from sensorium.data.world.talk.types import Piece, Seen, Talk
 from sensorium.languages import language_of
@@ -90,18 +90,15 @@ def _pattern(form: str) -> str:
 
 
 def ask_of_absent(setting: Setting, scene: Scene) -> tuple[str, str]:
-    """A question about a kind of thing that a scene of others does not show, and what is to be said to it."""
+    """A question about a kind of thing that a scene does not show, and what is to be said to it."""
     kinds = {thing.kind for thing in scene.things}
     while (pair := absent_pair(setting, frozenset()))[1] in kinds:
         pass
     name = lexicon.noun(pair[1], setting.language)
-    answer = _ANSWERS[setting.language]["absent"].format(name)
-    phrases = setting.pick((phrasings.COLOUR, phrasings.WHERE, phrasings.RELATION))
-    if phrases is not phrasings.RELATION:
-        return setting.say(phrases, thing=name, be="is"), answer
-    two = [name, lexicon.noun(setting.pick(sorted(kinds)), setting.language)]
-    setting.dice.shuffle(two)
-    return ask_how_they_stand(setting, *two), answer
+    phrases = setting.pick((phrasings.COLOUR, phrasings.WHERE, None))
+    text = ask_beside_absent(setting, scene, pair) if phrases is None else None
+    text = text or setting.say(phrases or phrasings.WHERE, thing=name, be="is")
+    return text, _ANSWERS[setting.language]["absent"].format(name)
 
 
 def refuse(setting: Setting) -> Talk:

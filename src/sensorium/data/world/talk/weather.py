@@ -99,7 +99,7 @@ def weather(setting: Setting) -> Talk:
     claims = claims_for(setting, WEATHERS, seen=shows, heard=voice == "says", read="says" in text)
     scene = None
     if claims.seen is not None:
-        scene = setting.scene("mixed" if setting.chance(0.15) else "sky", weather=claims.seen)
+        scene = sky(setting, claims.seen)
     advice = "asks" in voice + text and setting.chance(0.3)
     heard = remark(setting, voice, claims.heard, scene, advice=advice)
     read = remark(setting, text, claims.read, scene, advice=advice)
@@ -107,9 +107,15 @@ def weather(setting: Setting) -> Talk:
     shown: Piece | None = Seen(scene) if scene else None
     time = scene.time if scene else None
     answer = reply(claims, time, setting.language, advice=advice)
+    facts: dict[str, str | bool | None]
     facts = {"weather": claims.majority, "time": _known(time, claims), "stance": _stance(claims), "case": claims.case}
-    facts |= {"seen": claims.seen, "heard": claims.heard, "read": claims.read, "answer": answer}
-    return setting.talk("weather", setting.arranged(shown, spoken, read), answer, facts | {"advice": advice})
+    facts |= {"seen": claims.seen, "heard": claims.heard, "read": claims.read, "advice": advice, "answer": answer}
+    return setting.talk("weather", setting.arranged(shown, spoken, read), answer, facts)
+
+
+def sky(setting: Setting, weather: str) -> Scene:
+    """A scene in that weather, at times with things below it."""
+    return setting.scene("mixed" if setting.chance(0.15) else "sky", weather=weather)
 
 
 def reply(claims: Claims, time: str | None, language: Language, *, advice: bool) -> str:
@@ -143,7 +149,7 @@ def _stance(claims: Claims) -> str:
 
 
 def remark(setting: Setting, does: str, claim: str | None, scene: Scene | None, *, advice: bool = False) -> str:
-    """What voice or text says: a remark that claims, a question, both, or nothing."""
+    """What voice or text says: a remark where there is a claim, a question where it `does` ask, both, or nothing."""
     night = scene is not None and scene.time == "night"
     now = said.NOW[setting.language][night and setting.chance(0.5)]
     words = []
