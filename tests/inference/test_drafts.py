@@ -117,15 +117,25 @@ def test_of_drafts_that_change_a_picture_what_would_be_shown_is_looked_at(
     assert len(chosen) > 1
 
 
-@pytest.mark.parametrize(("candidates", "edits"), [(4, 2), (1, 3), (3, 1), (2, None)])
+@pytest.mark.parametrize(
+    ("candidates", "edits", "wanted"),
+    [(4, 2, [4, 2, 2]), (2, 4, [2, 4, 4]), (1, 3, [3, 3]), (3, 1, [3]), (2, None, [2, 2, 2])],
+)
 def test_pictures_that_go_by_another_have_drafts_in_a_number_of_their_own(
-    maker: Model, drafts: list[list[list[int]]], candidates: int, edits: int | None
+    maker: Model, drafts: list[list[list[int]]], candidates: int, edits: int | None, wanted: list[int]
 ) -> None:
     settings = asked(image_candidates=candidates, image_edit_candidates=edits)
-    maker.chat([Message.user((scribble(3), Text("A red ball.")))], **settings)
-    maker.chat(TALKS[0], **settings)
-    wanted = [number for number in (candidates if edits is None else edits, candidates) if number > 1]
+    three = maker.chat(TALKS[0], pictures=3, **settings)  # the second goes by the first
     assert [len(each) for each in drafts] == wanted
+    assert isinstance(three, Message)
+    assert len(set(drawn(three))) == 3
+    drafts.clear()
+    maker.chat([Message.user((scribble(3), Text("A red ball.")))], **settings)
+    assert [len(each) for each in drafts] == [
+        number for number in (candidates if edits is None else edits,) if number > 1
+    ]
+    together = maker.chat(TALKS[0], n=2, pictures=3, **settings)
+    assert together == [maker.chat(TALKS[0], pictures=3, **settings | {"seed": 9 + index}) for index in range(2)]
 
 
 def test_each_of_several_pictures_and_replies_has_drafts_of_its_own(

@@ -26,8 +26,8 @@ class SamplingConfig(Config):
 
     With `image_look`, `image_candidates` drafts are drawn of each picture, and the model looks at them and shows the
     best one: it answers each of these requests (one in each of its languages) with what it would sketch a picture by,
-    and the draft that most likely led to the sketch at hand is the best. Pictures that go by an earlier one may have
-    another number of them, `image_edit_candidates`. See `drafts.Easel`.
+    and the draft that most likely led to the sketch at hand is the best. Pictures that go by an earlier one, also of
+    the same reply, may have another number of them, `image_edit_candidates`. See `drafts.Easel`.
 
     With `look_first` and `listen_first` a model takes note before it answers: it meets one of these requests (one in
     each of its languages) for each picture that the user shows, and for what the user says, so that what is where, and

@@ -161,13 +161,12 @@ class Reply:
 
     @property
     def drafters(self) -> list[Sampler]:
-        """Who chooses the codes of each draft of its pictures."""
+        """Who chooses the codes of each draft of the next picture: first who would choose those of a single one."""
         picture = self._vocabulary.picture
         assert picture is not None
-        sampling, apart = self._sampling, range(len(self._drafters), self.candidates)
-        self._drafters += [
-            Sampler(_of_pictures(sampling), picture.codebook_size, index=self._index + n * _APART) for n in apart
-        ]
+        self._drafters = self._drafters or [self._samplers["picture"]]
+        settings, apart = _of_pictures(self._sampling), range(len(self._drafters), self.candidates)
+        self._drafters += [Sampler(settings, picture.codebook_size, index=self._index + n * _APART) for n in apart]
         return self._drafters[: self.candidates]
 
     @property
