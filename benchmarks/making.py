@@ -4,7 +4,8 @@
     python benchmarks/making.py --model runs/mine/model --set image_candidates=8
 
 A picture is timed from its request to the PNG, with the model's own settings, which may ask for several drafts, and
-as a single draft without guidance; image tokens are those of all drafts. Speech is timed from its text: to the first
+as a single draft without guidance; image tokens are those of all drafts. A change of a picture is timed from being
+shown the picture, which the model first looks over, where it takes notes. Speech is timed from its text: to the first
 sound that could be played, and in all, decoder and vocoder together, over the seconds of sound (the real-time
 factor). Medians of `--rounds`, after one round to warm up; the decoding step is compiled before, where there is a
 compiler. No peer of this size draws or speaks, so figures stand beside their targets: a 64×64 picture within a
@@ -19,6 +20,7 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ import sensorium
 from sensorium.messages import AudioDelta
 
 REQUESTS = ("Draw two red apples.", "画一只蓝色的猫。", "Draw a yellow house on a snowy day.")
+CHANGES = ("Add a yellow house.", "再画一只蓝色的猫。", "Make it a rainy night.")
 TEXTS = ("It is sunny today, and there are two red apples.", "今天天气很好，图里有一只蓝色的猫。")
 TARGETS = {"picture_s": 1.0, "real_time_factor": 0.3, "first_sound_ms": 300.0}
 
@@ -40,6 +43,10 @@ def drawing(model: sensorium.Model, rounds: int, settings: dict[str, float]) -> 
         _median_seconds(model, rounds, chosen)
         for chosen in (settings, settings | {"image_candidates": 1, "image_guidance": 0.0})
     )
+    shown = [  # one for each round, as what was looked over once is remembered
+        model.draw(REQUESTS[index % len(REQUESTS)], seed=index, image_candidates=1) for index in range(rounds + 1)
+    ]
+    changed = _median_seconds(model, rounds, settings, CHANGES, shown)
     drafts = own["image_candidates"] if own["image_look"] else 1
     return {
         "picture_s": round(seconds, 3),
@@ -48,15 +55,24 @@ def drawing(model: sensorium.Model, rounds: int, settings: dict[str, float]) -> 
         "drafts": drafts,
         "guidance": own["image_guidance"],
         "single_draft_s": round(alone, 3),
+        "change_s": round(changed, 3),
+        "change_drafts": (own["image_edit_candidates"] or own["image_candidates"]) if own["image_look"] else 1,
         "size": list(codec.size),
     }
 
 
-def _median_seconds(model: sensorium.Model, rounds: int, settings: dict[str, float]) -> float:
+def _median_seconds(
+    model: sensorium.Model,
+    rounds: int,
+    settings: dict[str, float],
+    requests: Sequence[str] = REQUESTS,
+    shown: Sequence[Any] = (None,),
+) -> float:
     taken = []
     for index in range(rounds + 1):
+        before = shown[index % len(shown)]
         begun = time.perf_counter()
-        model.draw(REQUESTS[index % len(REQUESTS)], seed=index, **settings)
+        model.draw(requests[index % len(requests)], image=before, seed=index, **settings)
         taken.append(time.perf_counter() - begun)
     return statistics.median(taken[1:])
 
