@@ -59,6 +59,19 @@ def test_several_pictures_are_numbered(cli: Callable, maker: Path, tmp_path: Pat
     assert not out.exists()
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_answer_with_nothing_for_the_file_fails(cli: Callable, maker: Path, tmp_path: Path, as_json: bool) -> None:
+    out = tmp_path / "words.png"
+    out.write_bytes(b"of before")
+    asked = ("ask", "Hi", "--reply", "auto", "--max-tokens", 1, "--out", out, "--model", maker, "--temperature", 0)
+    outcome = cli(*asked, *(["--json"] if as_json else []))
+    assert outcome.code == 1
+    assert f"nothing was written: the answer holds nothing for {out}" in outcome.err
+    assert outcome.out.endswith("\n")
+    assert not as_json or "files" not in json.loads(outcome.out)
+    assert out.read_bytes() == b"of before"
+
+
 def test_an_answer_is_spoken(cli: Callable, maker: Path, tmp_path: Path) -> None:
     out = tmp_path / "answer.wav"
     outcome = cli(

@@ -89,7 +89,10 @@ def ask(
         if isinstance(prompt, str)
         else loaded.stream(prompt, reply=reply, voice=given_voice(voice, loaded.voices), pictures=pictures, **sampling)
     )
-    _answer(stream, name=model, out=out, as_json=as_json)
+    files = _answer(stream, name=model, out=out, as_json=as_json)
+    if out is not None and not files:
+        print(f"sensorium: nothing was written: the answer holds nothing for {out}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _question(question: str | None, *, needed: bool) -> str:
@@ -114,8 +117,8 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _answer(stream: Iterator[Delta], *, name: str, out: Path | None, as_json: bool) -> None:
-    """Print words as they come, and write pictures or speech to their file at the end."""
+def _answer(stream: Iterator[Delta], *, name: str, out: Path | None, as_json: bool) -> list[Path]:
+    """Print words as they come, and write pictures or speech to their files, which are returned, at the end."""
     deltas: list[Delta] = []
     for delta in stream:
         deltas.append(delta)
@@ -125,14 +128,12 @@ def _answer(stream: Iterator[Delta], *, name: str, out: Path | None, as_json: bo
     if worded and not as_json:
         print(flush=True)  # before anything is said of files
     files = [] if out is None else write_media(out, deltas)
-    if out is not None and not files:
-        print(f"sensorium: the answer holds nothing for {out}: it is words alone", file=sys.stderr)
     if out is None and any(isinstance(delta, ImageDelta | AudioDelta) for delta in deltas):
         print("sensorium: the answer also holds a picture or speech (name a file for it with --out)", file=sys.stderr)
     if not as_json:
         if not worded and not files:
             print()
-        return
+        return files
     done = next(delta for delta in reversed(deltas) if isinstance(delta, Done))
     answer = {
         "model": name,
@@ -142,3 +143,4 @@ def _answer(stream: Iterator[Delta], *, name: str, out: Path | None, as_json: bo
         "usage": {"prompt_tokens": done.prompt_tokens, "completion_tokens": done.completion_tokens},
     }
     print(json.dumps(answer, ensure_ascii=False))
+    return files
