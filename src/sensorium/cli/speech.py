@@ -45,12 +45,12 @@ def say(
     if voices:
         typer.echo("\n".join(options.load_model(model, device=device, threads=threads).voices))
         return
-    from sensorium.forms import ended_early  # it imports torch
-
     check_out(out, "speech")
     assert out is not None
     words = sys.stdin.read() if text in (None, "-") else text
     assert words is not None
+    from sensorium.forms import ended_early  # it imports torch: mistakes are told before
+
     loaded = options.load_model(model, device=device, threads=threads)
     deltas = list(loaded.stream_speech(words, voice=given_voice(voice, loaded.voices), **sampling))
     if ended_early(deltas):
