@@ -47,10 +47,10 @@ def error_rate(heard: list[str], said: list[str], language: str) -> float:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.usefixtures("world_extra")
 def test_the_judge_writes_down_voices_that_it_never_heard(judge: SpeechJudge, language: str) -> None:
-    said = sentences(language, 48)
+    said = sentences(language, 96)
     own = [judge.transcribe(speak(text, language, 0, split="train")) for text in said]
     others = [judge.transcribe(speak(text, language, voice, split="validation")) for voice, text in enumerate(said)]
-    assert error_rate(own, said, language) < {"en": 0.3, "zh": 0.2}[language]
+    assert error_rate(own, said, language) < {"en": 0.3, "zh": 0.15}[language]
     assert error_rate(others, said, language) < {"en": 0.5, "zh": 0.5}[language]
     if language == "en":  # letters go wrong, words of the vocabulary seldom
         assert error_rate([within(text, spoken_words()) for text in own], said, language) < 0.15
