@@ -247,7 +247,9 @@ def test_an_adversary_learns_in_two_processes_as_in_one(
         for rank in (0, 1):
             together = load_file(tmp_path / "2" / recipe.stem / f"gradients-{rank}.safetensors")
             assert together.keys() == alone.keys()
-            assert all(relative_distance(together[name], alone[name]) < 1e-4 for name in alone)
+            # Some CPUs round a convolution otherwise for another number of rows, and absolute differences make signs
+            # of that: 2e-3 was met. An adversary that each process balances for itself is further away than this.
+            assert all(relative_distance(together[name], alone[name]) < 5e-3 for name in alone)
 
 
 def test_processes_hold_the_same_means_and_variances_though_each_measures_its_own_rows(
