@@ -1,4 +1,4 @@
-"""The command `sensorium`, also as `python -m sensorium`: Ctrl-C ends it quietly from its first moment on."""
+"""The command `sensorium`, also as `python -m sensorium`: Ctrl-C ends it quietly while it is still being read, too."""
 
 import sys
 from typing import NoReturn
