@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sensorium.nn.cross_entropy import head_cross_entropy
-from sensorium.nn.linear import FEWEST_ROWS, apply_linear
+from sensorium.nn.linear import FEWEST_ROWS, apply_linear, apply_rows
 
 
 def gradients(output: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
@@ -28,6 +28,16 @@ def test_linear_equals_pytorch(rows: int, inner: int, outer: int, bias: bool) ->
         gradients((ours * weights).sum(), *inputs), gradients((theirs * weights).sum(), *inputs), strict=True
     ):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, FEWEST_ROWS, 300])
+def test_some_outputs_equal_those_of_all(rows: int, bias: bool) -> None:
+    layer = nn.Linear(24, 56, bias=bias)
+    x, some = torch.randn(2, rows, 24), range(13, 40)
+    torch.testing.assert_close(apply_rows(layer, x, some), F.linear(x, layer.weight, layer.bias)[..., 13:40])
+    twice = nn.Sequential(layer, nn.Linear(56, 56))  # what took its place is called whole
+    torch.testing.assert_close(apply_rows(twice, x, some), twice(x)[..., 13:40])
 
 
 def test_linear_takes_strided_inputs() -> None:

@@ -29,22 +29,23 @@ Step = Callable[[Tensor, Tensor, KVCache], Tensor]
 """Token ids (rows, 1), their positions (rows, 1) and the cache → scores (rows, vocab_size)."""
 
 
-def plain_step(model: Omni) -> Step:
-    """The model's own forward, one token per row."""
+def plain_step(model: Omni, among: range | None = None) -> Step:
+    """The model's own forward, one token per row; scores of all tokens, or `among` these alone."""
     decoder = model.decoder
 
     def step(ids: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
-        scores: Tensor = decoder.logits(decoder(ids, positions=positions, cache=cache)[:, -1])
+        scores: Tensor = decoder.logits(decoder(ids, positions=positions, cache=cache)[:, -1], among)
         return scores
 
     return step
 
 
-def fused_step(model: Omni) -> Step:
+def fused_step(model: Omni, among: range | None = None) -> Step:
     """The same for a cache that remembers pictures and recordings."""
+    kept = slice(None) if among is None else slice(among.start, among.stop)
 
     def step(ids: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
-        return model.logits_of(model.hidden_states(ids, positions=positions, cache=cache))[:, -1]
+        return model.logits_of(model.hidden_states(ids, positions=positions, cache=cache))[:, -1, kept]
 
     return step
 

@@ -28,7 +28,7 @@ class Rows:
 
     cache: KVCache
     positions: Tensor  # (rows, 1)
-    scores: Tensor  # (rows, vocab_size): what comes next, on the CPU, float32
+    scores: Tensor  # (rows, vocab_size), or of the tokens that were asked for: what comes next, on the CPU, float32
 
     def keep(self, rows: Sequence[int]) -> None:
         """Forget every row but these (or repeat one)."""
@@ -87,14 +87,16 @@ class Decoder:
         return Rows(cache, positions[:, -1:] + 1, scores.float().cpu())
 
     @torch.inference_mode()
-    def step(self, rows: Rows, token_ids: Sequence[int]) -> None:
-        """Read the next token of every row and update `rows`."""
+    def step(self, rows: Rows, token_ids: Sequence[int], *, among: range | None = None) -> None:
+        """Read the next token of every row and update `rows`, with scores of all tokens or `among` these alone."""
         ids = torch.tensor(token_ids, device=self._model.device)[:, None]
         last = int(rows.positions.max())
         if last >= rows.cache.capacity:
             rows.cache = rows.cache.grown(self._capacity(last + 1))
         if type(rows.cache) is not KVCache:
-            step = self._fused
+            step = self._fused if among is None else fused_step(self._model, among)
+        elif among is not None:
+            step = plain_step(self._model, among)
         else:
             step = self._plain if len(token_ids) > 1 else self._step_for_one()
         with torch_threads(self.threads):

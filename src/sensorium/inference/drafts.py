@@ -96,9 +96,11 @@ class Easel:
         sides = [rows.copies(row, n)]
         if reply.wordless is not None:
             sides = sides[0].beside(reply.wordless.copies(0, n))
+        for side in sides:
+            side.scores = side.scores[:, ids.start : ids.stop]
         drafts: list[list[int]] = [[] for _ in drafters]
         while not cancel.is_set():
-            scores = torch.cat([side.scores[:, ids.start : ids.stop] for side in sides])
+            scores = torch.cat([side.scores for side in sides])
             if reply.wordless is not None:
                 scores = as_asked(scores[:n], scores[n:], reply.guidance)
             for draft, drafter, each in zip(drafts, drafters, scores, strict=True):
@@ -106,7 +108,8 @@ class Easel:
             if len(drafts[0]) == config.image_codec.n_codes:
                 return drafts, sides[0]
             for side in sides:
-                self._decoder.step(side, [draft[-1] for draft in drafts] * (len(side.scores) // n))
+                last = [draft[-1] for draft in drafts] * (len(side.scores) // n)
+                self._decoder.step(side, last, among=ids)
         return None
 
     def _likelihoods(self, pictures: Sequence[Image], request: str, sketch: str) -> list[float]:

@@ -31,6 +31,18 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
     return mapped
 
 
+def apply_rows(layer: nn.Module, x: Tensor, rows: range) -> Tensor:
+    """`layer(x)[..., rows]`, (..., in) → (..., len(rows)); of a plain `nn.Linear` no other row is computed."""
+    if type(layer) is not nn.Linear:
+        return apply_linear(layer, x)[..., rows.start : rows.stop]
+    weight, bias = (None if whole is None else whole[rows.start : rows.stop] for whole in (layer.weight, layer.bias))
+    assert weight is not None
+    if has_fast_product(x) and weight.dtype == torch.float32:
+        mapped: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        return mapped
+    return nn.functional.linear(x, weight, bias)
+
+
 def has_fast_product(x: Tensor) -> bool:
     """Whether `product` beats a plain product on (..., channels)."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or not HAS_ONEDNN or torch.is_autocast_enabled("cpu"):

@@ -15,7 +15,7 @@ from sensorium.nn.attention import Attention, KVCache, Visibility, visibility
 from sensorium.nn.code_places import CodePlaces
 from sensorium.nn.cross_entropy import head_cross_entropy
 from sensorium.nn.init import draw_weights
-from sensorium.nn.linear import apply_linear
+from sensorium.nn.linear import apply_linear, apply_rows
 from sensorium.nn.mlp import ACTIVATIONS, MLP
 from sensorium.nn.norms import make_norm
 from sensorium.nn.positions import RotaryPositions, Rotation, SinusoidalPositions
@@ -270,10 +270,12 @@ class Transformer(Stack):
             before=before,
         )
 
-    def logits(self, hidden_states: Tensor) -> Tensor:
-        """Scores over the vocabulary: (..., dim) → (..., vocab_size)."""
+    def logits(self, hidden_states: Tensor, among: range | None = None) -> Tensor:
+        """Scores over the vocabulary, or `among` these tokens alone: (..., dim) → (..., vocab_size or len(among))."""
         if self.head_transform is not None:
             hidden_states = self.head_transform(hidden_states)
+        if among is not None:
+            return apply_rows(self.head, hidden_states, among)
         return apply_linear(self.head, hidden_states)
 
     def loss(
