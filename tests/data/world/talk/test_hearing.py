@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,20 @@ def test_dictation_is_what_was_said(language, split):
         assert 1 < length <= 10
     assert len({talk.answer for talk in talks}) > 350
     assert all(len(talk.turns[0].parts) == 2 for talk in talks)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_two_sentences_are_said_in_one_recording(language, split):
+    talks = drawn("two_sentences", language, split, n=100)
+    for talk in talks:
+        (heard,) = spoken(talk)
+        assert heard.text == talk.answer == talk.facts["transcript"]
+        between, ends = (" ", "[.?]") if language == "en" else ("", "[。？]")
+        assert re.fullmatch(f"[^.?。？]+{ends}{between}[^.?。？]+{ends}", heard.text)
+        length = len(heard.text.split()) if language == "en" else len(heard.text) / 2
+        assert length <= 13
+    assert len({talk.answer for talk in talks}) > 80
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from sensorium.clauses import clauses
 from sensorium.data.world.talk import LANGUAGES, Seen, Spoken, lexicon, make_talk, places
 from sensorium.data.world.talk.captions import scene_facts
+from sensorium.data.world.things import COLOURS
 
 
 def drawn(kind, language, split="train", n=300):
@@ -129,6 +131,67 @@ def test_an_edit_changes_what_it_says_and_nothing_else(split):
         assert (before.seed, before.background) == (after.seed, after.background)
         sorts.add(sort)
     assert sorts == {"colour", "remove", "add", "sky"}
+
+
+COLOUR_WORDS = {language: [lexicon.colour_word(colour, language) for colour in COLOURS] for language in LANGUAGES}
+
+
+def names_a_colour(text, language):
+    return any(re.search(rf"(?<![a-z]){word}(?![a-z])", text) for word in COLOUR_WORDS[language])
+
+
+def words_of(turn):
+    return " ".join(part if isinstance(part, str) else part.text for part in turn.parts if not isinstance(part, Seen))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_colours_may_be_left_open_and_the_sketch_settles_them(language, split):
+    skies = set()
+    for talk in drawn("draw_freely", language, split):
+        text, (sketch, picture) = words_of(talk.turns[-2]), talk.turns[-1].parts
+        assert not names_a_colour(text, language)
+        assert lexicon.truth(talk.facts) == lexicon.truth(scene_facts(picture.scene))
+        kinds = [kind for _, _, kind in talk.facts["things"]]
+        assert kinds
+        assert len(set(kinds)) == len(kinds)
+        for count, _, kind in talk.facts["things"]:
+            assert lexicon.counted(count, "", kind, language) in text
+        assert names_a_colour(sketch, language)
+        assert {name for name in lexicon.attributes(text, language) if ":" in name} == {
+            name for name in lexicon.truth(talk.facts) if ":" in name
+        }
+        skies.add(talk.facts["weather"] is None)
+    assert skies == {True, False}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_free_change_names_what_it_means_and_leaves_the_rest_open(language, split):
+    sorts, gone = set(), set()
+    for talk in drawn("edit_freely", language, split):
+        text = words_of(talk.turns[-2])
+        before, after = shown_before(talk), talk.turns[-1].parts[1].scene
+        left, new = set(before.things) - set(after.things), set(after.things) - set(before.things)
+        sorts.add(talk.facts["edit"])
+        if talk.facts["edit"] == "add":
+            ((added,), ()) = new, left
+            assert not names_a_colour(text, language)
+            assert lexicon.counted(1, "", added.kind, language) in text
+            continue
+        (pair,) = {(thing.colour, thing.kind) for thing in left}
+        alike = sorted((each for each in before.things if (each.colour, each.kind) == pair), key=lambda each: each.box)
+        assert lexicon.coloured(*pair, language, 1 if len(left) == 1 else 2) in text
+        assert len(new) == (talk.facts["edit"] == "colour")
+        if talk.facts["edit"] == "remove":
+            assert after.things
+            assert left == set(alike[-len(left) :])  # the rightmost, or all
+            assert len(left) in (1, len(alike))
+            one = "one" if language == "en" else lexicon.counted(1, *pair, language)
+            assert (one in text) == (len(left) < len(alike))
+            gone.add((len(left), len(alike)))
+    assert sorts == {"colour", "remove", "add"}
+    assert gone >= {(1, 1), (1, 2), (2, 2)}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

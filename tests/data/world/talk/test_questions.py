@@ -115,6 +115,8 @@ def test_relations_follow_from_where_both_stand(language):
         assert first.third(axis) != second.third(axis)
         assert abs(offset := sign * (first.centre[axis] - second.centre[axis])) > 0.15
         assert conclusion == no_or_yes[offset > 0]
+        stands, asked = re.split(", asked |，问的是", stands)
+        assert asked == relation.removesuffix(" of")
         (true,) = (word for word in RELATIONS[language] if word in stands)
         assert stands.index(one) < stands.index(other)
         true_axis, true_sign = RELATIONS[language][true]

@@ -64,7 +64,10 @@ def test_what_is_asked_of_what_is_not_there_is_refused(language):
 
 
 PLACED = {"en": "({names}) ({places})(?! of)", "zh": "({names})在({places})"}
-STAND = {"en": "({names}) ({words}) ({names}), so (yes|no)", "zh": "({names})在({names})({words})，所以(是的|不是)"}
+STAND = {
+    "en": "({names}) ({words}) ({names}), asked (left|right|above|below), so (yes|no)",
+    "zh": "({names})在({names})({words})，问的是({words})，所以(是的|不是)",
+}
 
 
 def one_of(words):
@@ -95,14 +98,15 @@ def test_what_is_asked_of_what_was_told_in_words_follows_from_the_words(language
             facts, conclusion = re.split(": |：", answer)
             assert len(placed.findall(facts)) == 2
             assert all(at[bare(name)] == thirds[place] for name, place in placed.findall(facts))
-            *found, so = stand.fullmatch(conclusion).groups()
+            *found, asked_for, so = stand.fullmatch(conclusion).groups()
             (word,) = (part for part in found if part in WORDS[language])
             one, other = (at[bare(part)] for part in found if part != word)
             axis, sign = WORDS[language][word]
             assert sign * (one[axis] - other[axis]) > 0
             asked[so] += 1
+            assert word.startswith(asked_for) == (so in ("yes", "是的"))
             if question is not talk.turns[0]:  # whose words also tell what is where
-                assert (word in question.text) == (so in ("yes", "是的"))
+                assert next(word for word in WORDS[language] if word in question.text).startswith(asked_for)
     assert min(asked.values()) > 200
     assert len(asked) == 3
 

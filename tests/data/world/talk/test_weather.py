@@ -90,9 +90,9 @@ def test_the_talk_that_the_design_is_known_by():
             Claims("sunny", "storm", "sunny"),
             "day",
             True,
-            "I see a clear sky, hear a storm and read a clear sky: "
+            "I see a clear sky, hear a storm and read a clear sky too: "
             "no, it is sunny today, bright and warm, good for a walk.",
-            "我看到晴天，听到暴风雨，读到晴天：不，今天天气很好，阳光明媚，适合散步。",
+            "我看到晴天，听到暴风雨，读到晴天也同样：不，今天天气很好，阳光明媚，适合散步。",
         ),
         (
             Claims("sunny", "rain"),
@@ -112,8 +112,8 @@ def test_the_talk_that_the_design_is_known_by():
             Claims("snow", "rain", "rain"),  # by night in the picture, which is wrong
             "night",
             False,
-            "I see snow, hear rain and read rain: yes, it is raining, take an umbrella.",
-            "我看到下雪，听到下雨，读到下雨：是的，在下雨，记得带伞。",
+            "I see snow, hear rain and read rain too: yes, it is raining, take an umbrella.",
+            "我看到下雪，听到下雨，读到下雨也同样：是的，在下雨，记得带伞。",
         ),
         (
             Claims("cloudy", "rain", "snow"),

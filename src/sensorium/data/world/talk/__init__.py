@@ -12,8 +12,8 @@ from sensorium.data.world.talk.casual import casual as typed_in_haste
 from sensorium.data.world.talk.chats import chat
 from sensorium.data.world.talk.fusing import FUSED
 from sensorium.data.world.talk.gathering import greet, several
-from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa
-from sensorium.data.world.talk.making import ALOUD, VOICE, discuss, draw, edit, recite, speak, vary
+from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa, two_sentences
+from sensorium.data.world.talk.making import ALOUD, MADE_FREELY, VOICE, discuss, draw, edit, recite, speak, vary
 from sensorium.data.world.talk.noting import noted
 from sensorium.data.world.talk.places import detect, ground, look, look_over, outline, point
 from sensorium.data.world.talk.questions import vqa
@@ -57,6 +57,7 @@ KINDS: dict[str, Maker] = {
     "look": look,
     "survey": look_over,
     "dictation": dictation,
+    "two_sentences": two_sentences,
     "spoken_vqa": spoken_vqa,
     "digits": digits,
     "speaker": speaker,
@@ -72,13 +73,14 @@ KINDS: dict[str, Maker] = {
     "draw": draw,
     "edit": edit,
     "vary": vary,
+    **MADE_FREELY,
     "discuss": discuss,
     "speak": speak,
     "recite": recite,
     "several": several,
 }
 _DRILLS = ("ground", "outline", "look", "survey")  # of the eyes
-_MADE = ("draw", "edit", "vary", "discuss", "speak", "recite", "several")
+_MADE = ("draw", "edit", "vary", *MADE_FREELY, "discuss", "speak", "recite", "several")
 # What is talked about when no kinds are named: every sort once, those with answers in words.
 WRITTEN = tuple(kind for kind in KINDS if not kind.startswith("fuse_") and kind not in (*_DRILLS, *_MADE))
 

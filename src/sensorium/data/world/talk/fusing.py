@@ -1,8 +1,9 @@
 """What is it? A picture, a voice and a text each state one thing: they agree, one is missing, or one contradicts.
 
 What is believed is the majority, as in the table of `sensorium.data.world.talk.weather`; where they differ the answer
-first says how: "I see a red apple, hear a red apple and read a blue cup: a red apple". Without a majority it stays with
-the doubt: "I see a red apple, but I hear a blue cup." The matter is a thing of a colour, a weather, or a digit.
+first says how: "I see a red apple, hear a red apple too and read a blue cup: a red apple". Without a majority it
+stays with the doubt: "I see a red apple, but I hear a blue cup." The matter is a thing of a colour, a weather, or a
+digit.
 
 Facts: `attribute` ("thing", "weather", "digit"), `truth` (null in doubt), `case` ("agree", "miss", "contradict"),
 `seen`, `heard`, `read` (null where absent), `answer`.

@@ -1,7 +1,8 @@
 """Talks that must be heard: dictation, spoken questions, spoken and written digits, and who is speaking.
 
-Facts of `dictation`: `transcript`. Of `spoken_vqa`: `question`, `answer`, `transcript`. Of `digits`: `digits`, `source`
-("picture", "speech" or "both"), `answer`. Of `speaker`: `question` ("who", "same", "person"), `answer`.
+Facts of `dictation` and `two_sentences`: `transcript`. Of `spoken_vqa`: `question`, `answer`, `transcript`. Of
+`digits`: `digits`, `source` ("picture", "speech" or "both"), `answer`. Of `speaker`: `question` ("who", "same",
+"person"), `answer`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from sensorium.data.world.talk import lexicon
 from sensorium.data.world.talk.questions import asked_scene, question_facts
 from sensorium.data.world.talk.sentences import heard_sentence, thing_statement
-from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, sentence_side
+from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, sentence_side, speakable
 from sensorium.data.world.talk.types import Language, Piece, Seen, Spoken, Talk
 from sensorium.data.world.things import MAX_DIGITS
 from sensorium.data.world.voices import voice_of
@@ -169,6 +170,16 @@ def dictation(setting: Setting) -> Talk:
     text = heard_sentence(setting)
     pieces = setting.arranged(setting.speak(text), setting.say_in_any_language(DICTATION))
     return setting.talk("dictation", pieces, text, {"transcript": text})
+
+
+def two_sentences(setting: Setting) -> Talk:
+    """A recording of two short sentences, one behind the other, and the request to write it down."""
+    while True:
+        text = ("" if setting.language == "zh" else " ").join((heard_sentence(setting), heard_sentence(setting)))
+        if speakable(text, setting.language, breaths=1.3):
+            break
+    pieces = setting.arranged(setting.speak(text), setting.say_in_any_language(DICTATION))
+    return setting.talk("two_sentences", pieces, text, {"transcript": text})
 
 
 def spoken_vqa(setting: Setting) -> Talk:

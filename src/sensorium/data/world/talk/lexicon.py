@@ -74,8 +74,10 @@ def background_word(background: str, language: Language) -> str:
 
 
 def coloured(colour: str, kind: str, language: Language, count: int = 1) -> str:
-    """A thing by its colour: "red apple", "red apples", "红色的苹果"."""
+    """A thing by its colour: "red apple", "red apples", "红色的苹果"; by its kind alone where the colour is empty."""
     name = noun(kind, language, count)
+    if not colour:
+        return name
     return f"{COLOURS_ZH[colour]}的{name}" if language == "zh" else f"{colour} {name}"
 
 

@@ -14,6 +14,7 @@ _VERBS = {
     "en": {"seen": "see", "heard": "hear", "read": "read"},
     "zh": {"seen": "看到", "heard": "听到", "read": "读到"},
 }
+_AGAIN: dict[Language, str] = {"en": " too", "zh": "也同样"}  # behind what another sense has said already
 _COLON: dict[Language, str] = {"en": ": ", "zh": "："}
 _SENSES = ("seen", "heard", "read")
 
@@ -48,7 +49,10 @@ class Claims:
         return "agree" if len(self.present) == 3 else "miss"
 
     def concluded(self, conclusion: str, names: Mapping[str, str], language: Language) -> str:
-        """A conclusion behind who says what, by the names of the values, where that differs; else as it is."""
+        """A conclusion behind who says what, by the names of the values, where that differs; else as it is.
+
+        Who agrees with one before is said at once, "hear rain too": whom to believe then follows from single words.
+        """
         if self.case != "contradict":
             return conclusion
         return self._claimed(names, language) + _COLON[language] + conclusion
@@ -58,12 +62,15 @@ class Claims:
         return lexicon.sentence(self._claimed(names, language), language)
 
     def _claimed(self, names: Mapping[str, str], language: Language) -> str:
-        said = [(_VERBS[language][sense], names[value]) for sense, value in self.present.items()]
+        clauses, earlier = list[str](), set[str]()
+        for sense, value in self.present.items():
+            between = "" if language == "zh" else " "
+            again = _AGAIN[language] if value in earlier else ""
+            clauses.append(f"{_VERBS[language][sense]}{between}{names[value]}{again}")
+            earlier.add(value)
         if language == "zh":
-            clauses = [f"{verb}{name}" for verb, name in said]
-            return f"我{clauses[0]}，但{clauses[1]}" if len(said) == 2 else f"我{'，'.join(clauses)}"
-        clauses = [f"{verb} {name}" for verb, name in said]
-        if len(said) == 2:
+            return f"我{clauses[0]}，但{clauses[1]}" if len(clauses) == 2 else f"我{'，'.join(clauses)}"
+        if len(clauses) == 2:
             return f"I {clauses[0]}, but I {clauses[1]}"
         return f"I {clauses[0]}, {clauses[1]} and {clauses[2]}"
 

@@ -2,14 +2,16 @@
 
 A picture comes behind a sketch in words: what will stand where is settled before any of it is drawn.
 
-Facts of `draw` and `vary`: `things`, `weather`, `time`. Of `discuss` also `questions` and `answers`. Of `edit`: those
-of the picture after, `edit` (the sort of change) and `before` (those of the picture before). Of `speak`: `transcript`,
+Facts of `draw`, `draw_freely` and `vary`: `things`, `weather`, `time`. Of `discuss` also `questions` and `answers`. Of
+`edit` and `edit_freely`: those of the picture after, `edit` (the sort of change) and `before` (those of the picture
+before). Of `speak`: `transcript`,
 and `question` where one was asked. Of `recite`: `transcript`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from sensorium.clauses import clauses
 from sensorium.data.world.hand import in_own_hand, one_more
@@ -21,7 +23,7 @@ from sensorium.data.world.talk.hearing import digits_aloud, draw_digits
 from sensorium.data.world.talk.places import sketch, thing_sketch
 from sensorium.data.world.talk.questions import asked_scene, questions_about, single_things
 from sensorium.data.world.talk.sentences import heard_sentence
-from sensorium.data.world.talk.setting import REQUESTS, Phrases, Setting, shown, speakable
+from sensorium.data.world.talk.setting import REQUESTS, Maker, Phrases, Setting, shown, speakable
 from sensorium.data.world.talk.types import Language, Piece, Seen, Spoken, Talk, Turn
 from sensorium.data.world.things import COLOURS, TIMES, WEATHERS
 
@@ -67,6 +69,11 @@ RECOLOUR = Phrases(
 REMOVE = Phrases(
     en=("remove the {thing}.", "take away the {thing}.", "delete the {thing}.", "take the {thing} out of the picture."),
     zh=("去掉{thing}。", "拿走{thing}。", "删除{thing}。", "把{thing}从图里去掉。"),
+    openings=REQUESTS,
+)
+REMOVE_ONE = Phrases(
+    en=("remove one {thing}.", "take away one {thing}.", "delete one {thing}.", "take one {thing} out of the picture."),
+    zh=("去掉{one}。", "拿走{one}。", "删除{one}。", "从图里去掉{one}。"),
     openings=REQUESTS,
 )
 ADD = Phrases(
@@ -169,13 +176,20 @@ READ = Phrases(
 )
 
 
-def draw(setting: Setting) -> Talk:
-    """A request, written or spoken, and the picture that it asks for; seldom there was another one before."""
-    theme = setting.dice.choices(("things", "mixed", "sky"), (0.6, 0.25, 0.15))[0]
+def draw(setting: Setting, *, kind: str = "draw", freely: bool = False) -> Talk:
+    """A request, written or spoken, and the picture that it asks for; seldom there was another one before.
+
+    Args:
+        setting: the chance.
+        kind: the name of the talk.
+        freely: whether the request names things of different kinds and leaves their colours open.
+    """
+    theme = setting.dice.choices(("things", "mixed", "sky"), (0.6, 0.25, 0.0 if freely else 0.15))[0]
     spoken = setting.chance(0.3)
     while True:
-        scene = setting.scene(theme)
-        text = setting.say(DRAW, what=describe(scene, setting.language))
+        scene = setting.scene(theme, _of_different_kinds(setting) if freely else None)
+        what = _uncoloured(scene, setting.language) if freely else describe(scene, setting.language)
+        text = setting.say(DRAW, what=what)
         if not spoken or speakable(text, setting.language):
             break
     scene = in_own_hand(scene, setting.rng)
@@ -184,21 +198,40 @@ def draw(setting: Setting) -> Talk:
     if setting.chance(0.1):  # it is not the first picture that is asked for
         earlier = _asked_and_drawn(setting, in_own_hand(setting.scene("things"), setting.rng))
     turns = (*earlier, Turn("user", (asked,)), Turn("assistant", (sketch(scene, setting.language), Seen(scene))))
-    return Talk("draw", setting.language, turns, scene_facts(scene))
+    return Talk(kind, setting.language, turns, scene_facts(scene))
 
 
-def edit(setting: Setting) -> Talk:
-    """A picture, of any style or drawn by the assistant, a change to make, and the picture after it."""
-    sort = setting.pick(tuple(_EDITS))
+def _of_different_kinds(setting: Setting) -> list[Group]:
+    return setting.groups(*setting.pick(((1,), (2,), (1, 1), (1, 2), (2, 1), (1, 1, 1))))  # room for all under a sky
+
+
+def _uncoloured(scene: Scene, language: Language) -> str:
+    """The caption of a scene, but for all colours."""
+    things = [(count, "", kind) for count, _, kind in lexicon.contents(scene)]
+    return lexicon.caption(things, scene.weather, scene.time, language)
+
+
+def edit(setting: Setting, *, kind: str = "edit", freely: bool = False) -> Talk:
+    """A picture, of any style or drawn by the assistant, a change to make, and the picture after it.
+
+    Args:
+        setting: the chance.
+        kind: the name of the talk.
+        freely: whether what is added may have any colour, and what goes or changes is known by its colour, too, and
+            may be one of several.
+    """
+    edits = _FREE_EDITS if freely else _EDITS
+    sort = setting.pick(tuple(edits))
     own = setting.chance(0.6)
     while True:
         if sort == "sky" and setting.chance(0.3):
             before = setting.scene("sky")
         else:
-            before = setting.scene("mixed" if sort == "sky" or setting.chance(0.3) else "things", _few(setting))
+            few = _some_alike(setting) if freely and sort == "remove" else _few(setting)
+            before = setting.scene("mixed" if sort == "sky" or setting.chance(0.3) else "things", few)
         if own:
             before = in_own_hand(before, setting.rng)
-        changed = _EDITS[sort](setting, before)
+        changed = edits[sort](setting, before)
         if changed is not None:
             break
     text, after = changed
@@ -209,7 +242,7 @@ def edit(setting: Setting) -> Talk:
         asked = (Turn("user", setting.arranged(*shown(before, text))),)
     answer = Turn("assistant", (_change(before, after, setting.language), Seen(after)))
     return Talk(
-        "edit", setting.language, (*asked, answer), {"edit": sort, "before": scene_facts(before), **scene_facts(after)}
+        kind, setting.language, (*asked, answer), {"edit": sort, "before": scene_facts(before), **scene_facts(after)}
     )
 
 
@@ -253,14 +286,24 @@ def _few(setting: Setting) -> list[Group]:
     return [Group(1, *pair, size="small") for pair in setting.pairs(1 + setting.dice.randrange(2))]
 
 
-def _recolour(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
+def _some_alike(setting: Setting) -> list[Group]:
+    """Two or three things, of which two are at times equal, or of one kind where the split has it in two colours."""
+    colour, kind = setting.pick(pairs(setting.split))
+    alike = [Group(1, other, kind, size="small") for other, each in pairs(setting.split) if each == kind]
+    if len(alike) > 1 and setting.chance(0.5):
+        return setting.dice.sample(alike, 2)
+    others = _few(setting)[:1] if setting.chance(0.6) else []
+    return [Group(2, colour, kind, size="small"), *(other for other in others if other.kind != kind)]
+
+
+def _recolour(setting: Setting, scene: Scene, *, freely: bool = False) -> tuple[str, Scene] | None:
     thing = setting.pick(single_things(scene))
     colours = [colour for colour in COLOURS if colour != thing.colour]
     if setting.split == "train":
         colours = [colour for colour in colours if (colour, thing.kind) in pairs("train")]
     colour = setting.pick(colours)
     things = tuple(replace(other, colour=colour) if other is thing else other for other in scene.things)
-    name = lexicon.noun(thing.kind, setting.language)
+    name = lexicon.coloured(thing.colour if freely else "", thing.kind, setting.language)
     text = setting.say(RECOLOUR, thing=name, colour=lexicon.colour_word(colour, setting.language))
     return text, replace(scene, things=things)
 
@@ -273,14 +316,32 @@ def _remove(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
     return setting.say(REMOVE, thing=lexicon.noun(thing.kind, setting.language)), replace(scene, things=left)
 
 
-def _add(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
+def _remove_alike(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
+    """All things of a colour and kind, or the rightmost of them."""
+    if len(scene.things) < 2:
+        return None
+    language, thing = setting.language, setting.pick(scene.things)
+    pair = (thing.colour, thing.kind)
+    alike = sorted((other for other in scene.things if (other.colour, other.kind) == pair), key=lambda each: each.box)
+    if len(alike) > 1 and (len(alike) == len(scene.things) or setting.chance(0.6)):
+        gone = alike[-1:]
+        one = lexicon.counted(1, *pair, language)
+        text = setting.say(REMOVE_ONE, thing=lexicon.coloured(*pair, language), one=one)
+    else:
+        gone = alike
+        text = setting.say(REMOVE, thing=lexicon.coloured(*pair, language, len(alike)))
+    return text, replace(scene, things=tuple(other for other in scene.things if other not in gone))
+
+
+def _add(setting: Setting, scene: Scene, *, freely: bool = False) -> tuple[str, Scene] | None:
     (pair,) = setting.pairs(1)
     if any(thing.kind == pair[1] for thing in scene.things):
         return None
     after = one_more(scene, *pair)
     if after is None:
         return None
-    return setting.say(ADD, what=lexicon.counted(1, *pair, setting.language)), after
+    colour, kind = pair
+    return setting.say(ADD, what=lexicon.counted(1, "" if freely else colour, kind, setting.language)), after
 
 
 def _resky(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
@@ -304,6 +365,11 @@ def _resky(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
 
 
 _EDITS = {"colour": _recolour, "remove": _remove, "add": _add, "sky": _resky}
+_FREE_EDITS = {"colour": partial(_recolour, freely=True), "remove": _remove_alike, "add": partial(_add, freely=True)}
+MADE_FREELY: dict[str, Maker] = {  # requests that leave open what a picture may settle
+    "draw_freely": partial(draw, kind="draw_freely", freely=True),
+    "edit_freely": partial(edit, kind="edit_freely", freely=True),
+}
 
 
 def speak(setting: Setting) -> Talk:

@@ -1,9 +1,9 @@
 """Questions about a picture with short answers.
 
 Those of `relation` and `more` say how it is before they say yes or no: who writes from left to right then decides one
-thing at a time. "Is the cat left of the dog?" has the answer "cat right, dog top left: cat right of dog, so no": where
-each is can be looked up, how they stand follows from two places, and yes or no from two words. All others are a word or
-two.
+thing at a time. "Is the cat left of the dog?" has the answer "cat right, dog top left: cat right of dog, asked left,
+so no": where each is can be looked up, how they stand follows from two places, what was asked is a word of the
+question, and yes or no follows from two words that stand together. All others are a word or two.
 
 Facts: `question` (the sort), `answer`. A question is only asked of a scene that answers it beyond doubt: "the apple"
 is the only one, "left of" is left by a margin and in another third of the width, and no place that is asked for or told
@@ -39,7 +39,10 @@ _OPPOSITES = {"left": "right", "right": "left", "above": "below", "below": "abov
 _YES_NO = {"en": ("no", "yes"), "zh": ("不是", "是的")}
 _SO = {"en": "{facts}, so {answer}", "zh": "{facts}，所以{answer}"}
 _AT = {"en": "{thing} {place}", "zh": "{thing}在{place}"}
-_STAND = {"en": "{places}: {one} {relation} {other}", "zh": "{places}：{one}在{other}{relation}"}
+_STAND = {
+    "en": "{places}: {one} {relation} {other}, asked {asked}",
+    "zh": "{places}：{one}在{other}{relation}，问的是{asked}",
+}
 _HAVE = {"en": ("no", "yes"), "zh": ("没有", "有")}
 
 
@@ -173,7 +176,7 @@ def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
         return None
     one, other = setting.dice.sample(things, 2)
     relation = setting.pick(tuple(_RELATIONS))
-    axis, sign, _ = _RELATIONS[relation]
+    axis, sign, words = _RELATIONS[relation]
     offset = sign * (one.centre[axis] - other.centre[axis])
     if abs(offset) < _MARGIN or one.third(axis) == other.third(axis):
         return None
@@ -182,7 +185,9 @@ def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
     text = _how_they_stand(setting, relation, **names)
     told = (with_place(name, thing, language) for name, thing in zip(names.values(), (one, other), strict=True))
     *_, true = _RELATIONS[relation if holds else _OPPOSITES[relation]]
-    stand = _STAND[language].format(places=lexicon.COMMA[language].join(told), relation=true[language], **names)
+    asked = words["zh"] if language == "zh" else relation
+    places = lexicon.COMMA[language].join(told)
+    stand = _STAND[language].format(places=places, relation=true[language], asked=asked, **names)
     return Question("relation", text, _concluded(stand, language, holds=holds))
 
 

@@ -157,9 +157,9 @@ class Setting:
         return Talk(kind, self.language, (Turn("user", tuple(asked)), Turn("assistant", (answer,))), facts)
 
 
-def speakable(text: str, language: Language) -> bool:
-    """Whether a sentence is short enough to be said in a breath: ten English words, twenty Chinese characters."""
-    return len(text) <= 20 if language == "zh" else text.count(" ") < 10
+def speakable(text: str, language: Language, breaths: float = 1.0) -> bool:
+    """Whether words are short enough to be said in a breath, ten English words, twenty Chinese characters; or more."""
+    return len(text) <= 20 * breaths if language == "zh" else text.count(" ") < 10 * breaths
 
 
 Maker = Callable[[Setting], Talk]

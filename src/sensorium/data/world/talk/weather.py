@@ -12,9 +12,9 @@ ask instead, which claims nothing. With p, v, t the weathers claimed and - for n
 | p | - | p | "Yes, it is ..." | confirm | p |
 | - | v | v | "Yes, it is ..." | confirm | v |
 | p | p | p | "Yes, it is ..." | confirm | p |
-| p | v | p | "I see ..., hear ... and read ...: no, it is ..." | correct | p |
-| p | p | t | "I see ..., hear ... and read ...: no, it is ..." | correct | p |
-| p | v | v | "I see ..., hear ... and read ...: yes, it is ..." | confirm | v (the remarks are right) |
+| p | v | p | "I see ..., hear ... and read ... too: no, it is ..." | correct | p |
+| p | p | t | "I see ..., hear ... too and read ...: no, it is ..." | correct | p |
+| p | v | v | "I see ..., hear ... and read ... too: yes, it is ..." | confirm | v (the remarks are right) |
 | p | v | - | "I see ..., but I hear ..." | doubt | null |
 | p | - | t | "I see ..., but I read ..." | doubt | null |
 | - | v | t | "I hear ..., but I read ..." | doubt | null |
