@@ -214,13 +214,18 @@ def test_a_sky_may_change_its_weather_or_its_time_alone(language, split):
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_what_it_drew_can_be_talked_about(language, split):
+    described = 0
     for talk in drawn("discuss", language, split, n=100):
         (request,), (sketch, picture) = (turn.parts for turn in talk.turns[:2])
         assert lexicon.attributes(request, language) == lexicon.truth(scene_facts(picture.scene))
         assert sketch == places.sketch(picture.scene, language)
         assert [turn.text for turn in talk.turns[3::2]] == talk.facts["answers"]
         assert len(talk.facts["questions"]) == len(talk.facts["answers"]) >= 1
+        described += talk.facts["questions"].count("caption")
+        for sort, answer in zip(talk.facts["questions"], talk.facts["answers"], strict=True):
+            assert sort != "caption" or lexicon.attributes(answer, language) == lexicon.truth(talk.facts)
         assert not any(isinstance(part, Seen) for turn in talk.turns[2:] for part in turn.parts)
+    assert 30 < described < 70
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

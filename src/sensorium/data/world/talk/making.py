@@ -18,10 +18,10 @@ from sensorium.data.world.hand import in_own_hand, one_more
 from sensorium.data.world.scene import Group, Scene, draw_seed
 from sensorium.data.world.splits import pairs
 from sensorium.data.world.talk import lexicon
-from sensorium.data.world.talk.captions import describe, scene_facts
+from sensorium.data.world.talk.captions import CAPTION, WHAT, describe, scene_facts
 from sensorium.data.world.talk.hearing import digits_aloud, draw_digits
 from sensorium.data.world.talk.places import sketch, thing_sketch
-from sensorium.data.world.talk.questions import asked_scene, questions_about, single_things
+from sensorium.data.world.talk.questions import Question, asked_scene, questions_about, single_things
 from sensorium.data.world.talk.sentences import heard_sentence
 from sensorium.data.world.talk.setting import REQUESTS, Maker, Phrases, Setting, shown, speakable
 from sensorium.data.world.talk.types import Language, Piece, Seen, Spoken, Talk, Turn
@@ -252,9 +252,14 @@ def _asked_and_drawn(setting: Setting, scene: Scene) -> tuple[Turn, Turn]:
 
 
 def discuss(setting: Setting) -> Talk:
-    """A picture that the assistant draws, and questions about it."""
+    """A picture that the assistant draws, and questions about it, or what it shows."""
     scene = in_own_hand(setting.scene("mixed" if setting.chance(0.4) else "things"), setting.rng)
     questions = questions_about(setting, scene, 1 + setting.dice.randrange(4))
+    if setting.chance(0.5):
+        asked = setting.say(CAPTION if setting.chance(0.5) else WHAT)
+        questions.insert(
+            setting.dice.randrange(len(questions) + 1), Question("caption", asked, describe(scene, setting.language))
+        )
     turns = list(_asked_and_drawn(setting, scene))
     for question in questions:
         turns += [Turn("user", (question.text,)), Turn("assistant", (question.answer,))]
