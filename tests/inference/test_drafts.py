@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from making import make_model, scribble
 from replying import WHOLE, belief, ended, kinds
 
@@ -15,6 +16,7 @@ from sensorium.errors import DataError, RequestError
 from sensorium.inference import grammar
 from sensorium.inference.drafts import Easel
 from sensorium.messages import Image, ImageDelta, Message, Text
+from sensorium.processing.media import media_of
 
 LOOK = ("Look.", "看图。")
 TALKS = [[Message.user(text)] for text in ("A ball.", "Draw a red bird.", "画一个球。", "The mat.")]
@@ -76,6 +78,21 @@ def test_the_draft_is_shown_in_which_the_sketch_is_seen_best(drafts: list[list[l
         assert drawn(shown) == [pictures[best]]
         chosen.add(best)
     assert len(chosen) > 1 or fusion == "cross"  # whose gates are closed: to it all pictures are alike
+
+
+@pytest.mark.parametrize("fusion", ["feature", "cross", "decision"])
+def test_some_tokens_are_scored_as_among_all(fusion: str) -> None:
+    maker = make_model(fusion=fusion)
+    decoder = maker._engine._decoder
+    prompt = maker.processor.encode_messages([Message.user((scribble(3), Text("A ball.")))])
+    read = decoder.read(prompt.token_ids.tolist(), media_of([prompt.features]))
+    assert read is not None
+    whole, some, codes = read.copies(0, 3), read.copies(0, 3), slice(20, 33)
+    for tokens in ([5, 6, 7], [8, 9, 10]):
+        decoder.step(whole, tokens)
+        decoder.step(some, tokens, among=codes)
+        assert some.scores.shape == (3, 13)
+        torch.testing.assert_close(some.scores, whole.scores[:, codes], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("fusion", ["feature", "cross", "decision"])

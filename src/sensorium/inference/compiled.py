@@ -26,26 +26,36 @@ from sensorium.nn.omni import Omni
 log = logging.getLogger(__name__)
 _PATIENCE, _TRIES = 2.0, 10  # seconds that the end of the program waits for a compilation to stop
 Step = Callable[[Tensor, Tensor, KVCache], Tensor]
-"""Token ids (rows, 1), their positions (rows, 1) and the cache → scores (rows, vocab_size)."""
+"""Token ids (rows, 1), their positions (rows, 1) and the cache → scores (rows, vocab_size), or of fewer tokens."""
 
 
-def plain_step(model: Omni, among: range | None = None) -> Step:
-    """The model's own forward, one token per row; scores of all tokens, or `among` these alone."""
+def plain_step(model: Omni) -> Step:
+    """The model's own forward, one token per row."""
     decoder = model.decoder
 
     def step(ids: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
-        scores: Tensor = decoder.logits(decoder(ids, positions=positions, cache=cache)[:, -1], among)
+        scores: Tensor = decoder.logits(decoder(ids, positions=positions, cache=cache)[:, -1])
         return scores
 
     return step
 
 
-def fused_step(model: Omni, among: range | None = None) -> Step:
-    """The same for a cache that remembers pictures and recordings."""
-    kept = slice(None) if among is None else slice(among.start, among.stop)
+def narrow_step(model: Omni, tokens: slice) -> Step:
+    """The same, with scores of some tokens alone."""
+    decoder = model.decoder
 
     def step(ids: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
-        return model.logits_of(model.hidden_states(ids, positions=positions, cache=cache))[:, -1, kept]
+        scores: Tensor = decoder.logits_among(decoder(ids, positions=positions, cache=cache)[:, -1], tokens)
+        return scores
+
+    return step
+
+
+def fused_step(model: Omni) -> Step:
+    """The plain one for a cache that remembers pictures and recordings."""
+
+    def step(ids: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
+        return model.logits_of(model.hidden_states(ids, positions=positions, cache=cache))[:, -1]
 
     return step
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sensorium.inference.compiled import CompiledStep, Step, fused_step, plain_step
+from sensorium.inference.compiled import CompiledStep, Step, fused_step, narrow_step, plain_step
 from sensorium.inference.threads import threads_for, torch_threads
 from sensorium.nn.attention import KVCache
 from sensorium.nn.features import Features
@@ -28,7 +28,7 @@ class Rows:
 
     cache: KVCache
     positions: Tensor  # (rows, 1)
-    scores: Tensor  # (rows, vocab_size), or of the tokens that were asked for: what comes next, on the CPU, float32
+    scores: Tensor  # (rows, vocab_size), or of those asked for in `step`: what comes next, on the CPU, float32
 
     def keep(self, rows: Sequence[int]) -> None:
         """Forget every row but these (or repeat one)."""
@@ -87,20 +87,28 @@ class Decoder:
         return Rows(cache, positions[:, -1:] + 1, scores.float().cpu())
 
     @torch.inference_mode()
-    def step(self, rows: Rows, token_ids: Sequence[int], *, among: range | None = None) -> None:
-        """Read the next token of every row and update `rows`, with scores of all tokens or `among` these alone."""
+    def step(self, rows: Rows, token_ids: Sequence[int], *, among: slice | None = None) -> None:
+        """Read the next token of every row and update `rows`.
+
+        Args:
+            rows: what is written; each with a score for every token, or `among` these alone, until the next step.
+            token_ids: the token that each has been given.
+            among: tokens of which one comes next. No other is scored, but where pictures stand beside the sequence.
+        """
         ids = torch.tensor(token_ids, device=self._model.device)[:, None]
         last = int(rows.positions.max())
         if last >= rows.cache.capacity:
             rows.cache = rows.cache.grown(self._capacity(last + 1))
         if type(rows.cache) is not KVCache:
-            step = self._fused if among is None else fused_step(self._model, among)
+            step = self._fused
         elif among is not None:
-            step = plain_step(self._model, among)
+            step = narrow_step(self._model, among)
         else:
             step = self._plain if len(token_ids) > 1 else self._step_for_one()
         with torch_threads(self.threads):
             scores = step(ids, rows.positions, rows.cache)
+        if step is self._fused and among is not None:
+            scores = scores[:, among]
         rows.scores = scores.float().cpu()
         rows.positions = rows.positions + 1
 

@@ -21,7 +21,10 @@ from sensorium.processing.processor import Processor
 
 @dataclass(frozen=True)
 class Draft:
-    """A picture as tokens, and the reply as it was read while it was drawn, but for the last of them."""
+    """A picture as tokens, and the reply as it was read while it was drawn, but for the last of them.
+
+    The rows score codes of pictures alone: before anything else is chosen, that last one has to be read.
+    """
 
     codes: list[int]
     rows: Rows
@@ -96,8 +99,9 @@ class Easel:
         sides = [rows.copies(row, n)]
         if reply.wordless is not None:
             sides = sides[0].beside(reply.wordless.copies(0, n))
+        codes = slice(ids.start, ids.stop)
         for side in sides:
-            side.scores = side.scores[:, ids.start : ids.stop]
+            side.scores = side.scores[:, codes]
         drafts: list[list[int]] = [[] for _ in drafters]
         while not cancel.is_set():
             scores = torch.cat([side.scores for side in sides])
@@ -109,7 +113,7 @@ class Easel:
                 return drafts, sides[0]
             for side in sides:
                 last = [draft[-1] for draft in drafts] * (len(side.scores) // n)
-                self._decoder.step(side, last, among=ids)
+                self._decoder.step(side, last, among=codes)
         return None
 
     def _likelihoods(self, pictures: Sequence[Image], request: str, sketch: str) -> list[float]:

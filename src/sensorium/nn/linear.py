@@ -31,15 +31,13 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
     return mapped
 
 
-def apply_rows(layer: nn.Module, x: Tensor, rows: range) -> Tensor:
-    """`layer(x)[..., rows]`, (..., in) → (..., len(rows)); of a plain `nn.Linear` no other row is computed."""
+def apply_rows(layer: nn.Module, x: Tensor, rows: slice) -> Tensor:
+    """`layer(x)[..., rows]`, (..., in) → (..., rows); of a plain `nn.Linear` no other row is computed."""
     if type(layer) is not nn.Linear:
-        return apply_linear(layer, x)[..., rows.start : rows.stop]
-    weight, bias = (None if whole is None else whole[rows.start : rows.stop] for whole in (layer.weight, layer.bias))
-    assert weight is not None
+        return apply_linear(layer, x)[..., rows]
+    weight, bias = layer.weight[rows], None if layer.bias is None else layer.bias[rows]
     if has_fast_product(x) and weight.dtype == torch.float32:
-        mapped: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
-        return mapped
+        return product(x, weight, bias)
     return nn.functional.linear(x, weight, bias)
 
 

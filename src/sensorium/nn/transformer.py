@@ -270,13 +270,17 @@ class Transformer(Stack):
             before=before,
         )
 
-    def logits(self, hidden_states: Tensor, among: range | None = None) -> Tensor:
-        """Scores over the vocabulary, or `among` these tokens alone: (..., dim) → (..., vocab_size or len(among))."""
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """Scores over the vocabulary: (..., dim) → (..., vocab_size)."""
         if self.head_transform is not None:
             hidden_states = self.head_transform(hidden_states)
-        if among is not None:
-            return apply_rows(self.head, hidden_states, among)
         return apply_linear(self.head, hidden_states)
+
+    def logits_among(self, hidden_states: Tensor, tokens: slice) -> Tensor:
+        """Scores of some tokens, without gradients: (..., dim) → (..., tokens)."""
+        if self.head_transform is not None:
+            hidden_states = self.head_transform(hidden_states)
+        return apply_rows(self.head, hidden_states, tokens)
 
     def loss(
         self,

@@ -43,7 +43,7 @@ def test_the_answer_is_the_majority_or_the_doubt(language, split):
         if facts["case"] == "contradict":  # who agrees with one before says so, right behind what it is
             clauses = re.split(", | and |，", re.split("[:：]", talk.answer)[0].rstrip(".。"))
             said = list(claims.present.values())
-            assert [clause.endswith((" too", "也同样")) for clause in clauses] == [
+            assert [clause.endswith((" too", "也一样")) for clause in clauses] == [
                 value in said[:index] for index, value in enumerate(said)
             ]
         cases.add((facts["case"], facts["truth"] is None))

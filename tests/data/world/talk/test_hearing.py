@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sensorium.data.world.talk import LANGUAGES, Seen, Spoken, make_talk
+from sensorium.data.world.talk.setting import speakable
 from sensorium.data.world.voices import voice_of
 
 
@@ -34,7 +35,7 @@ def test_dictation_is_what_was_said(language, split):
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_two_sentences_are_said_in_one_recording(language, split):
-    talks = drawn("two_sentences", language, split, n=100)
+    longer, talks = 0, drawn("two_sentences", language, split, n=100)
     for talk in talks:
         (heard,) = spoken(talk)
         assert heard.text == talk.answer == talk.facts["transcript"]
@@ -42,7 +43,9 @@ def test_two_sentences_are_said_in_one_recording(language, split):
         assert re.fullmatch(f"[^.?。？]+{ends}{between}[^.?。？]+{ends}", heard.text)
         length = len(heard.text.split()) if language == "en" else len(heard.text) / 2
         assert length <= 13
+        longer += not speakable(heard.text, language)
     assert len({talk.answer for talk in talks}) > 80
+    assert longer > 20  # than what is said in one breath
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

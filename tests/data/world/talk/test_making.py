@@ -168,7 +168,7 @@ def test_colours_may_be_left_open_and_the_sketch_settles_them(language, split):
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_a_free_change_names_what_it_means_and_leaves_the_rest_open(language, split):
-    sorts, gone = set(), set()
+    sorts, gone, others = set(), set(), set()
     for talk in drawn("edit_freely", language, split):
         text = words_of(talk.turns[-2])
         before, after = shown_before(talk), talk.turns[-1].parts[1].scene
@@ -178,13 +178,19 @@ def test_a_free_change_names_what_it_means_and_leaves_the_rest_open(language, sp
             ((added,), ()) = new, left
             assert not names_a_colour(text, language)
             assert lexicon.counted(1, "", added.kind, language) in text
+            assert lexicon.coloured(added.colour, added.kind, language) in talk.turns[-1].parts[0]
             continue
         (pair,) = {(thing.colour, thing.kind) for thing in left}
         alike = sorted((each for each in before.things if (each.colour, each.kind) == pair), key=lambda each: each.box)
         assert lexicon.coloured(*pair, language, 1 if len(left) == 1 else 2) in text
-        assert len(new) == (talk.facts["edit"] == "colour")
+        others.add((talk.facts["edit"], any(each.kind == pair[1] and each not in alike for each in before.things)))
+        if talk.facts["edit"] == "colour":
+            ((old,), (painted,)) = left, new
+            assert painted == replace(old, colour=painted.colour)
+            assert lexicon.colour_word(painted.colour, language) in text
         if talk.facts["edit"] == "remove":
             assert after.things
+            assert not new
             assert left == set(alike[-len(left) :])  # the rightmost, or all
             assert len(left) in (1, len(alike))
             one = "one" if language == "en" else lexicon.counted(1, *pair, language)
@@ -192,6 +198,7 @@ def test_a_free_change_names_what_it_means_and_leaves_the_rest_open(language, sp
             gone.add((len(left), len(alike)))
     assert sorts == {"colour", "remove", "add"}
     assert gone >= {(1, 1), (1, 2), (2, 2)}
+    assert split != "train" or others == {("colour", True), ("remove", True), ("remove", False)}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

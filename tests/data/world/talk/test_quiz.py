@@ -125,7 +125,7 @@ def claimed(text, language):
     values = [each for each in attributes if each.startswith(("1 ", "weather:"))]
     if values:
         return values[0]
-    words = re.sub("一定|一个词|one word", "", text.lower())
+    words = re.sub("一定|一个词|一样|one word", "", text.lower())
     digits = [n for n in range(10) if re.search(rf"(?<![a-z]){lexicon.number(n, language)}(?![a-z])", words)]
     return f"digit {digits[0]}" if digits else None
 

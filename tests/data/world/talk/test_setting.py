@@ -61,3 +61,5 @@ def test_what_is_spoken_is_short():
     assert not speakable("one two three four five six seven eight nine ten eleven", "en")
     assert speakable("一" * 20, "zh")
     assert not speakable("一" * 21, "zh")
+    assert speakable("一" * 26, "zh", breaths=1.3)
+    assert not speakable("one two three four five six seven eight nine ten eleven twelve thirteen fourteen", "en", 1.3)

@@ -92,7 +92,7 @@ def test_the_talk_that_the_design_is_known_by():
             True,
             "I see a clear sky, hear a storm and read a clear sky too: "
             "no, it is sunny today, bright and warm, good for a walk.",
-            "我看到晴天，听到暴风雨，读到晴天也同样：不，今天天气很好，阳光明媚，适合散步。",
+            "我看到晴天，听到暴风雨，读到晴天也一样：不，今天天气很好，阳光明媚，适合散步。",
         ),
         (
             Claims("sunny", "rain"),
@@ -113,7 +113,7 @@ def test_the_talk_that_the_design_is_known_by():
             "night",
             False,
             "I see snow, hear rain and read rain too: yes, it is raining, take an umbrella.",
-            "我看到下雪，听到下雨，读到下雨也同样：是的，在下雨，记得带伞。",
+            "我看到下雪，听到下雨，读到下雨也一样：是的，在下雨，记得带伞。",
         ),
         (
             Claims("cloudy", "rain", "snow"),

@@ -82,7 +82,8 @@ KINDS: dict[str, Maker] = {
 _DRILLS = ("ground", "outline", "look", "survey")  # of the eyes
 _MADE = ("draw", "edit", "vary", *MADE_FREELY, "discuss", "speak", "recite", "several")
 # What is talked about when no kinds are named: every sort once, those with answers in words.
-WRITTEN = tuple(kind for kind in KINDS if not kind.startswith("fuse_") and kind not in (*_DRILLS, *_MADE))
+_VARIANTS = ("two_sentences", *(kind for kind in FUSED if kind != "fuse"))  # of others
+WRITTEN = tuple(kind for kind in KINDS if kind not in (*_DRILLS, *_MADE, *_VARIANTS))
 
 
 def make_talk(

@@ -173,7 +173,7 @@ def dictation(setting: Setting) -> Talk:
 
 
 def two_sentences(setting: Setting) -> Talk:
-    """A recording of two short sentences, one behind the other, and the request to write it down."""
+    """A recording of two sentences, one behind the other, short enough to be heard in one piece, to be written down."""
     while True:
         text = ("" if setting.language == "zh" else " ").join((heard_sentence(setting), heard_sentence(setting)))
         if speakable(text, setting.language, breaths=1.3):

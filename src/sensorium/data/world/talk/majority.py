@@ -14,7 +14,7 @@ _VERBS = {
     "en": {"seen": "see", "heard": "hear", "read": "read"},
     "zh": {"seen": "看到", "heard": "听到", "read": "读到"},
 }
-_AGAIN: dict[Language, str] = {"en": " too", "zh": "也同样"}  # behind what another sense has said already
+_AGAIN: dict[Language, str] = {"en": " too", "zh": "也一样"}  # behind what another sense has said already
 _COLON: dict[Language, str] = {"en": ": ", "zh": "："}
 _SENSES = ("seen", "heard", "read")
 

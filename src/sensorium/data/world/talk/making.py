@@ -4,14 +4,15 @@ A picture comes behind a sketch in words: what will stand where is settled befor
 
 Facts of `draw`, `draw_freely` and `vary`: `things`, `weather`, `time`. Of `discuss` also `questions` and `answers`. Of
 `edit` and `edit_freely`: those of the picture after, `edit` (the sort of change) and `before` (those of the picture
-before). Of `speak`: `transcript`,
-and `question` where one was asked. Of `recite`: `transcript`.
+before). Of `speak`: `transcript`, and `question` where one was asked. Of `recite`: `transcript`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from sensorium.clauses import clauses
 from sensorium.data.world.hand import in_own_hand, one_more
@@ -217,8 +218,8 @@ def edit(setting: Setting, *, kind: str = "edit", freely: bool = False) -> Talk:
     Args:
         setting: the chance.
         kind: the name of the talk.
-        freely: whether what is added may have any colour, and what goes or changes is known by its colour, too, and
-            may be one of several.
+        freely: whether what is added may have any colour, what changes is known by its colour among others of its kind,
+            and what goes is one of several, or all that are alike.
     """
     edits = _FREE_EDITS if freely else _EDITS
     sort = setting.pick(tuple(edits))
@@ -227,11 +228,11 @@ def edit(setting: Setting, *, kind: str = "edit", freely: bool = False) -> Talk:
         if sort == "sky" and setting.chance(0.3):
             before = setting.scene("sky")
         else:
-            few = _some_alike(setting) if freely and sort == "remove" else _few(setting)
-            before = setting.scene("mixed" if sort == "sky" or setting.chance(0.3) else "things", few)
+            theme = "mixed" if sort == "sky" or setting.chance(0.3) else "things"
+            before = setting.scene(theme, edits[sort].groups(setting))
         if own:
             before = in_own_hand(before, setting.rng)
-        changed = edits[sort](setting, before)
+        changed = edits[sort].change(setting, before)
         if changed is not None:
             break
     text, after = changed
@@ -291,24 +292,29 @@ def _few(setting: Setting) -> list[Group]:
     return [Group(1, *pair, size="small") for pair in setting.pairs(1 + setting.dice.randrange(2))]
 
 
+def _of_one_kind(setting: Setting) -> list[Group]:
+    """Two things of one kind, in different colours where the split has it in two; of two kinds where it has not."""
+    _, kind = setting.pick(pairs(setting.split))
+    alike = [Group(1, colour, each, size="small") for colour, each in pairs(setting.split) if each == kind]
+    return setting.dice.sample(alike, 2) if len(alike) > 1 else _few(setting)
+
+
 def _some_alike(setting: Setting) -> list[Group]:
-    """Two or three things, of which two are at times equal, or of one kind where the split has it in two colours."""
-    colour, kind = setting.pick(pairs(setting.split))
-    alike = [Group(1, other, kind, size="small") for other, each in pairs(setting.split) if each == kind]
-    if len(alike) > 1 and setting.chance(0.5):
-        return setting.dice.sample(alike, 2)
-    others = _few(setting)[:1] if setting.chance(0.6) else []
-    return [Group(2, colour, kind, size="small"), *(other for other in others if other.kind != kind)]
+    """Two equal things, at times with another, or two of one kind."""
+    if setting.chance(0.5):
+        return _of_one_kind(setting)
+    (one, *others) = setting.pairs(1 + setting.chance(0.6))
+    return [Group(2, *one, size="small"), *(Group(1, *other, size="small") for other in others)]
 
 
-def _recolour(setting: Setting, scene: Scene, *, freely: bool = False) -> tuple[str, Scene] | None:
-    thing = setting.pick(single_things(scene))
+def _recolour(setting: Setting, scene: Scene, *, by_colour: bool = False) -> tuple[str, Scene] | None:
+    thing = setting.pick(scene.things if by_colour else single_things(scene))
     colours = [colour for colour in COLOURS if colour != thing.colour]
     if setting.split == "train":
         colours = [colour for colour in colours if (colour, thing.kind) in pairs("train")]
     colour = setting.pick(colours)
     things = tuple(replace(other, colour=colour) if other is thing else other for other in scene.things)
-    name = lexicon.coloured(thing.colour if freely else "", thing.kind, setting.language)
+    name = lexicon.coloured(thing.colour if by_colour else "", thing.kind, setting.language)
     text = setting.say(RECOLOUR, thing=name, colour=lexicon.colour_word(colour, setting.language))
     return text, replace(scene, things=things)
 
@@ -322,7 +328,7 @@ def _remove(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
 
 
 def _remove_alike(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
-    """All things of a colour and kind, or the rightmost of them."""
+    """All things of a colour and kind, or the last of them, counted from the left."""
     if len(scene.things) < 2:
         return None
     language, thing = setting.language, setting.pick(scene.things)
@@ -338,7 +344,7 @@ def _remove_alike(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
     return text, replace(scene, things=tuple(other for other in scene.things if other not in gone))
 
 
-def _add(setting: Setting, scene: Scene, *, freely: bool = False) -> tuple[str, Scene] | None:
+def _add(setting: Setting, scene: Scene, *, open_colour: bool = False) -> tuple[str, Scene] | None:
     (pair,) = setting.pairs(1)
     if any(thing.kind == pair[1] for thing in scene.things):
         return None
@@ -346,7 +352,7 @@ def _add(setting: Setting, scene: Scene, *, freely: bool = False) -> tuple[str, 
     if after is None:
         return None
     colour, kind = pair
-    return setting.say(ADD, what=lexicon.counted(1, "" if freely else colour, kind, setting.language)), after
+    return setting.say(ADD, what=lexicon.counted(1, "" if open_colour else colour, kind, setting.language)), after
 
 
 def _resky(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
@@ -369,9 +375,25 @@ def _resky(setting: Setting, scene: Scene) -> tuple[str, Scene] | None:
     return text, replace(scene, weather=weather, time=time)
 
 
-_EDITS = {"colour": _recolour, "remove": _remove, "add": _add, "sky": _resky}
-_FREE_EDITS = {"colour": partial(_recolour, freely=True), "remove": _remove_alike, "add": partial(_add, freely=True)}
-MADE_FREELY: dict[str, Maker] = {  # requests that leave open what a picture may settle
+class _Edit(NamedTuple):
+    """A sort of change: what is there before it, and what is asked for and comes of it; None where it cannot be."""
+
+    groups: Callable[[Setting], list[Group]]
+    change: Callable[[Setting, Scene], tuple[str, Scene] | None]
+
+
+_EDITS = {
+    "colour": _Edit(_few, _recolour),
+    "remove": _Edit(_few, _remove),
+    "add": _Edit(_few, _add),
+    "sky": _Edit(_few, _resky),
+}
+_FREE_EDITS = {
+    "colour": _Edit(_of_one_kind, partial(_recolour, by_colour=True)),
+    "remove": _Edit(_some_alike, _remove_alike),
+    "add": _Edit(_few, partial(_add, open_colour=True)),
+}
+MADE_FREELY: dict[str, Maker] = {  # as people ask who have a picture in mind, or before their eyes
     "draw_freely": partial(draw, kind="draw_freely", freely=True),
     "edit_freely": partial(edit, kind="edit_freely", freely=True),
 }

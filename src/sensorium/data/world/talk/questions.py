@@ -3,7 +3,7 @@
 Those of `relation` and `more` say how it is before they say yes or no: who writes from left to right then decides one
 thing at a time. "Is the cat left of the dog?" has the answer "cat right, dog top left: cat right of dog, asked left,
 so no": where each is can be looked up, how they stand follows from two places, what was asked is a word of the
-question, and yes or no follows from two words that stand together. All others are a word or two.
+question, and yes or no follows from two words that stand close together. All others are a word or two.
 
 Facts: `question` (the sort), `answer`. A question is only asked of a scene that answers it beyond doubt: "the apple"
 is the only one, "left of" is left by a margin and in another third of the width, and no place that is asked for or told
@@ -185,7 +185,7 @@ def _ask_relation(setting: Setting, scene: Scene) -> Question | None:
     text = _how_they_stand(setting, relation, **names)
     told = (with_place(name, thing, language) for name, thing in zip(names.values(), (one, other), strict=True))
     *_, true = _RELATIONS[relation if holds else _OPPOSITES[relation]]
-    asked = words["zh"] if language == "zh" else relation
+    asked = words[language].removesuffix(" of")
     places = lexicon.COMMA[language].join(told)
     stand = _STAND[language].format(places=places, relation=true[language], asked=asked, **names)
     return Question("relation", text, _concluded(stand, language, holds=holds))

@@ -158,7 +158,7 @@ class Setting:
 
 
 def speakable(text: str, language: Language, breaths: float = 1.0) -> bool:
-    """Whether words are short enough to be said in a breath, ten English words, twenty Chinese characters; or more."""
+    """Whether words can be said in so many breaths, each of ten English words or twenty Chinese characters."""
     return len(text) <= 20 * breaths if language == "zh" else text.count(" ") < 10 * breaths
 
 
