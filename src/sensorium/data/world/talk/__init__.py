@@ -10,10 +10,11 @@ from sensorium.config import nearest
 from sensorium.data.world.talk.captions import caption
 from sensorium.data.world.talk.casual import casual as typed_in_haste
 from sensorium.data.world.talk.chats import chat
+from sensorium.data.world.talk.editing import EDITED
 from sensorium.data.world.talk.fusing import FUSED
 from sensorium.data.world.talk.gathering import greet, several
 from sensorium.data.world.talk.hearing import dictation, digits, speaker, spoken_vqa, two_sentences
-from sensorium.data.world.talk.making import ALOUD, MADE_FREELY, VOICE, discuss, draw, edit, recite, speak, vary
+from sensorium.data.world.talk.making import ALOUD, DRAWN, VOICE, discuss, recite, speak, vary
 from sensorium.data.world.talk.noting import noted
 from sensorium.data.world.talk.places import detect, ground, look, look_over, outline, point
 from sensorium.data.world.talk.questions import vqa
@@ -70,19 +71,18 @@ KINDS: dict[str, Maker] = {
     "refuse": refuse,
     "greet": greet,
     **FUSED,
-    "draw": draw,
-    "edit": edit,
+    **DRAWN,
+    **EDITED,
     "vary": vary,
-    **MADE_FREELY,
     "discuss": discuss,
     "speak": speak,
     "recite": recite,
     "several": several,
 }
 _DRILLS = ("ground", "outline", "look", "survey")  # of the eyes
-_MADE = ("draw", "edit", "vary", *MADE_FREELY, "discuss", "speak", "recite", "several")
-# What is talked about when no kinds are named: every sort once, those with answers in words.
+_MADE = (*DRAWN, *EDITED, "vary", "discuss", "speak", "recite", "several")
 _VARIANTS = ("two_sentences", *(kind for kind in FUSED if kind != "fuse"))  # of others
+# What is talked about when no kinds are named: every sort once, those with answers in words.
 WRITTEN = tuple(kind for kind in KINDS if kind not in (*_DRILLS, *_MADE, *_VARIANTS))
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sensorium.data.world.talk.captions import caption
-from sensorium.data.world.talk.making import draw, edit
+from sensorium.data.world.talk.editing import edit
+from sensorium.data.world.talk.making import draw
 from sensorium.data.world.talk.questions import vqa
 from sensorium.data.world.talk.refusals import refuse
 from sensorium.data.world.talk.school import arithmetic, instruct
